@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Out-of-line forms of kernel macros and inline functions for the Rust code.
+ *
+ * One file per C header, one call each. Rust sees them without the prefix. A
+ * helper costs a call, so the hot path only uses those whose inline form
+ * depends on the configuration, static keys or per-CPU data; plain field
+ * accesses are written in Rust.
+ */
+#ifndef _FBNIC_HELPERS_H
+#define _FBNIC_HELPERS_H
+
+#include <linux/netdevice.h>
+#include <linux/skbuff.h>
+#include <net/netmem.h>
+#include <net/page_pool/types.h>
+
+/* net/netdevice.c */
+bool rust_helper_netdev_xmit_more(void);
+bool rust_helper___netdev_tx_sent_queue(struct netdev_queue *txq,
+					unsigned int bytes, bool xmit_more);
+void rust_helper_netdev_tx_completed_queue(struct netdev_queue *txq,
+					   unsigned int pkts,
+					   unsigned int bytes);
+void rust_helper_netdev_tx_reset_queue(struct netdev_queue *txq);
+void rust_helper_netif_tx_stop_queue_mb(struct netdev_queue *txq);
+void rust_helper_netif_tx_start_queue(struct netdev_queue *txq);
+void rust_helper_netif_tx_disable(struct net_device *dev);
+void rust_helper_netif_addr_lock_bh(struct net_device *dev);
+void rust_helper_netif_addr_unlock_bh(struct net_device *dev);
+void rust_helper_netdev_lock(struct net_device *dev);
+void rust_helper_netdev_unlock(struct net_device *dev);
+void rust_helper_netif_napi_add_config_locked(struct net_device *dev,
+					      struct napi_struct *napi,
+					      int (*poll)(struct napi_struct *,
+							  int),
+					      int index);
+void rust_helper_netif_napi_del_locked(struct napi_struct *napi);
+void rust_helper_local_bh_disable(void);
+void rust_helper_local_bh_enable(void);
+
+/* net/page_pool.c */
+void rust_helper_page_pool_fragment_netmem(netmem_ref netmem, long nr);
+long rust_helper_page_pool_unref_netmem(netmem_ref netmem, long nr);
+void rust_helper_page_pool_put_full_netmem(struct page_pool *pool,
+					   netmem_ref netmem,
+					   bool allow_direct);
+dma_addr_t rust_helper_page_pool_get_dma_addr_netmem(netmem_ref netmem);
+void rust_helper_page_pool_dma_sync_netmem_for_cpu(const struct page_pool *pool,
+						   netmem_ref netmem,
+						   u32 offset, u32 size);
+void *rust_helper_netmem_address(netmem_ref netmem);
+struct page *rust_helper_netmem_to_page(netmem_ref netmem);
+
+/* net/skbuff.c */
+int rust_helper_skb_put_padto(struct sk_buff *skb, unsigned int len);
+int rust_helper_skb_cow_head(struct sk_buff *skb, unsigned int headroom);
+void rust_helper_skb_tx_timestamp(struct sk_buff *skb);
+dma_addr_t rust_helper_skb_frag_dma_map(struct device *dev,
+					const skb_frag_t *frag, size_t offset,
+					size_t size);
+dma_addr_t rust_helper_dma_map_single(struct device *dev, void *ptr,
+				      size_t size);
+void rust_helper_dev_kfree_skb_any(struct sk_buff *skb);
+
+#endif
