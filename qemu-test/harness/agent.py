@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The host's end of the command channel (the guest's end is guest/init)."""
+
+import base64
+import os
+import select
+import socket
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class AgentError(Exception):
+    """The guest did not answer in time, or is gone."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command in the guest left behind."""
+
+    status: int
+    output: str
+
+
+class Agent:
+    """Sends commands over QEMU's socket for the guest's second serial port.
+
+    `alive` is asked while waiting and raises when the guest cannot answer any more.
+    """
+
+    def __init__(self, path: Path, alive: Callable[[], None]):
+        self._alive = alive
+        self._buffer = b""
+        self._serial = 0
+        self._socket = self._connect(path)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._socket.close()
+
+    def wait_ready(self, timeout: float) -> None:
+        """Waits until the guest's agent has started."""
+        self._answer("ready", timeout)
+
+    def run(self, command: str, timeout: float) -> Result:
+        """Runs a piece of bash. The guest ends it after `timeout` seconds, with status 124."""
+        body = base64.b64encode(command.encode()).decode()
+        number = self._send(f"{max(1, round(timeout))} {body}")
+        # The guest's own limit comes first; the margin covers a slow host.
+        status, output = self._answer(number, timeout + 30)
+        return Result(int(status), base64.b64decode(output).decode(errors="replace"))
+
+    def request(self, word: str) -> None:
+        """Sends a request that has no answer: poweroff, reboot."""
+        self._send(word)
+
+    def shell(self) -> None:
+        """Connects the terminal to a shell in the guest until that shell ends."""
+        number = self._send("shell -")
+        self._answer(number, 10)
+        end = f"\n{number} 0 -".encode()
+        saved = termios.tcgetattr(sys.stdin)
+        try:
+            tty.setraw(sys.stdin)
+            self._relay(end)
+        finally:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
+
+    def _connect(self, path: Path) -> socket.socket:
+        end = time.monotonic() + 30
+        while True:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.connect(str(path))
+                return connection
+            except OSError as error:
+                connection.close()
+                self._alive()
+                if time.monotonic() > end:
+                    raise AgentError(f"QEMU does not open {path}") from error
+                time.sleep(0.02)
+
+    def _send(self, request: str) -> str:
+        self._serial += 1
+        number = str(self._serial)
+        self._socket.sendall(f"{number} {request}\n".encode())
+        return number
+
+    def _answer(self, number: str, timeout: float) -> tuple[str, str]:
+        """Waits for the line that answers a request; other lines are noise of the line's start."""
+        end = time.monotonic() + timeout
+        while True:
+            line = self._line(end).split()
+            if len(line) >= 2 and line[0] == number:
+                return line[1], line[2] if len(line) > 2 else ""
+
+    def _line(self, end: float) -> str:
+        while b"\n" not in self._buffer:
+            if time.monotonic() > end:
+                raise AgentError("the guest does not answer in time")
+            if select.select([self._socket], [], [], 0.5)[0]:
+                chunk = self._socket.recv(1 << 16)
+                if not chunk:
+                    self._alive()
+                    raise AgentError("QEMU has closed the command channel")
+                self._buffer += chunk
+            else:
+                self._alive()
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode(errors="replace").strip()
+
+    def _relay(self, end: bytes) -> None:
+        """Copies bytes between terminal and guest until `end` has come from the guest."""
+        held = self._buffer
+        self._buffer = b""
+        while True:
+            cut = held.find(end)
+            if cut >= 0:
+                os.write(sys.stdout.fileno(), held[:cut])
+                return
+            # What could be the start of `end` is held back until more has come.
+            keep = max((n for n in range(len(end)) if held.endswith(end[:n])), default=0)
+            os.write(sys.stdout.fileno(), held[: len(held) - keep])
+            held = held[len(held) - keep :]
+            ready = select.select([self._socket, sys.stdin], [], [])[0]
+            if sys.stdin in ready:
+                self._socket.sendall(os.read(sys.stdin.fileno(), 4096))
+            if self._socket in ready:
+                chunk = self._socket.recv(1 << 16)
+                if not chunk:
+                    return
+                held += chunk

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest's console log, and what in it means that a test has failed."""
+
+import re
+from pathlib import Path
+
+# Lines of a healthy run never match one of these.
+_TROUBLE = re.compile(
+    "|".join(
+        (
+            r"WARNING:",
+            r"\bBUG\b",
+            r"\bOops\b",
+            r"Kernel panic",
+            r"panicked at",
+            r"general protection fault",
+            r"Unable to handle",
+            r"Call Trace:",
+            r"possible (recursive|circular) locking|inconsistent lock state|suspicious RCU usage",
+            r"blocked for more than",
+            r"(soft|hard) lockup|hard LOCKUP|detected stalls|self-detected stall",
+            r"nobody cared",
+            r"UBSAN:|KFENCE:|KASAN:",
+            r"refcount_t:|list_(add|del) corruption",
+            r"unregister_netdevice: waiting",
+            r"NETDEV WATCHDOG",
+            r"page_pool_release_retry|stalled pool shutdown",
+            r"DMA-API:|DMAR: .*fault",
+            r"\bleak(ed)?\b",
+            r"Object .* in use|remaining on __kmem_cache_shutdown",
+        )
+    )
+)
+
+
+class Console:
+    """The log file that QEMU writes the guest's console to."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def text(self) -> str:
+        """All of the console so far."""
+        try:
+            return self.path.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def tail(self, lines: int = 30) -> str:
+        """The last lines, for a report of a failure."""
+        return "\n".join(self.text().splitlines()[-lines:])
+
+    def trouble(self, allowed: tuple[str, ...] = ()) -> list[str]:
+        """Lines that no healthy run prints, except those that match a pattern in `allowed`."""
+        return [
+            line
+            for line in self.text().splitlines()
+            if _TROUBLE.search(line) and not any(re.search(p, line) for p in allowed)
+        ]

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The guest's initial root file system: the sandbox's part and, appended, the project's."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from . import paths
+
+
+def build(output: Path, modules: dict[str, Path], files: list[Path]) -> None:
+    """Writes the archive for one boot.
+
+    `modules` go to /guest/ko/NAME.ko and `files` to /guest/files/. The kernel unpacks
+    concatenated archives one after the other, so the large first part is copied as it is.
+    """
+    with tempfile.TemporaryDirectory(prefix="fbnic-overlay-") as name:
+        root = Path(name)
+        shutil.copytree(paths.GUEST, root / "guest")
+        shutil.move(root / "guest" / "init", root / "init")
+        _copy_into(root / "guest" / "ko", {f"{k}.ko": v for k, v in modules.items()})
+        _copy_into(root / "guest" / "files", {f.name: f for f in files})
+        with output.open("wb") as archive:
+            with paths.BASE_INITRAMFS.open("rb") as base:
+                shutil.copyfileobj(base, archive, 1 << 20)
+            archive.flush()
+            _append(archive.fileno(), root)
+
+
+def _copy_into(directory: Path, files: dict[str, Path]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, source in files.items():
+        shutil.copy(source, directory / name)
+
+
+def _append(descriptor: int, root: Path) -> None:
+    names = sorted(str(p.relative_to(root)) for p in root.rglob("*"))
+    subprocess.run(
+        ["cpio", "--quiet", "--create", "--format=newc", "--owner=0:0"],
+        cwd=root,
+        input=os.linesep.join(names).encode(),
+        stdout=descriptor,
+        check=True,
+    )

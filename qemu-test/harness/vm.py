@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0
+"""One guest: the emulated NIC's process, QEMU, and the command channel into it."""
+
+import json
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import initramfs, paths
+from .agent import Agent, AgentError, Result
+from .console import Console
+
+BOOT_TIMEOUT = 120
+# Where the far end of the cable sits; guest/lib.sh knows it as FAR_SLOT.
+FAR_SLOT = 0x10
+# A second pair of e1000e, wired to each other, as a yardstick for throughput.
+YARDSTICK_SLOTS = (0x11, 0x12)
+
+
+class GuestError(Exception):
+    """The guest, QEMU or the emulated NIC ended or hung."""
+
+
+@dataclass
+class Spec:
+    """What to boot. The defaults are a guest with the emulated NIC and a far end."""
+
+    name: str = "guest"
+    driver: str = "rust"
+    modules: dict[str, Path] = field(default_factory=lambda: dict(paths.MODULES))
+    emulator: Path | None = paths.EMULATOR
+    emulator_args: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    console: Path | None = None
+    accel: str = "tcg"
+    memory: str = "1G"
+    cpus: int = 2
+    yardstick: bool = False
+    reboots: bool = False
+    cmdline: str = ""
+    qemu_args: list[str] = field(default_factory=list)
+
+
+class Guest:
+    """A running guest, to be used in a `with` statement, which leaves no process behind."""
+
+    def __init__(self, spec: Spec):
+        self.spec = spec
+        self.console = Console(spec.console or paths.LOGS / f"{spec.name}.console")
+        self.emulator: subprocess.Popen | None = None
+        self.qemu: subprocess.Popen | None = None
+        self.agent: Agent | None = None
+        self._directory = Path(tempfile.mkdtemp(prefix="fbnic-vm-"))
+        self._logs: list = []
+
+    def __enter__(self) -> "Guest":
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts everything and waits until the guest takes commands."""
+        self.console.path.parent.mkdir(parents=True, exist_ok=True)
+        self.console.path.unlink(missing_ok=True)
+        self.start_emulator()
+        modules = {n: p for n, p in self.spec.modules.items() if p.exists()}
+        initramfs.build(self._directory / "initrd", modules, self.spec.files)
+        self.qemu = self._spawn(self.qemu_command(), "qemu")
+        self.agent = Agent(self._directory / "agent", self.check_alive)
+        self.agent.wait_ready(BOOT_TIMEOUT)
+
+    def stop(self) -> None:
+        """Ends every process. A guest in order is switched off first."""
+        if self.agent and self.qemu and self.qemu.poll() is None:
+            self._power_off()
+        for process in (self.qemu, self.emulator):
+            _end(process)
+        if self.agent:
+            self.agent.close()
+        for log in self._logs:
+            log.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def run(self, command: str, timeout: float = 60) -> Result:
+        """Runs bash in the guest. The driver under test is in $DRIVER there."""
+        assert self.agent is not None
+        try:
+            return self.agent.run(f"DRIVER={self.spec.driver}\n{command}", timeout)
+        except AgentError as error:
+            raise GuestError(f"{error} (running: {command.strip()[:200]})") from error
+
+    def check(self, command: str, timeout: float = 60) -> str:
+        """Runs bash in the guest and fails unless it ends with status 0. Returns the output."""
+        result = self.run(command, timeout)
+        if result.status != 0:
+            raise GuestError(
+                f"status {result.status} from: {command.strip()}\n{result.output.rstrip()}"
+            )
+        return result.output
+
+    def reboot(self) -> None:
+        """Reboots the guest from within and waits until it takes commands again."""
+        assert self.agent is not None
+        self.agent.request("reboot")
+        try:
+            self.agent.wait_ready(BOOT_TIMEOUT)
+        except AgentError as error:
+            raise GuestError(f"{error} (after a reboot)") from error
+
+    def check_alive(self) -> None:
+        """Raises when QEMU has ended or the kernel has died."""
+        if self.qemu and self.qemu.poll() is not None:
+            raise GuestError(f"QEMU ended with status {self.qemu.returncode}; {self._why()}")
+        if "Kernel panic" in self.console.text()[-8192:]:
+            time.sleep(0.5)
+            raise GuestError("the guest's kernel has died")
+
+    def check_healthy(self, allowed: tuple[str, ...] = ()) -> None:
+        """Raises when the console or the emulated NIC tells of trouble."""
+        trouble = self.console.trouble(allowed)
+        if trouble:
+            raise GuestError("the console says:\n" + "\n".join(trouble[:10]))
+        if self.emulator and self.emulator.poll() is not None:
+            raise GuestError(f"fbnic-emu ended with status {self.emulator.returncode}")
+
+    def start_emulator(self) -> None:
+        """Starts fbnic-emu and waits for its socket: QEMU connects only once."""
+        if not self.spec.emulator:
+            return
+        nic = self._directory / "nic"
+        command = [str(self.spec.emulator), "--socket", str(nic)]
+        command += ["--cable", f"unix:{self._directory / 'wire'}", *self.spec.emulator_args]
+        self.emulator = self._spawn(command, "emu")
+        end = time.monotonic() + 20
+        while not nic.exists():
+            if self.emulator.poll() is not None:
+                raise GuestError(
+                    f"fbnic-emu ended with status {self.emulator.returncode}:\n{self.log('emu')}"
+                )
+            if time.monotonic() > end:
+                raise GuestError("fbnic-emu does not open its socket")
+            time.sleep(0.02)
+
+    def log(self, kind: str) -> str:
+        """What fbnic-emu ("emu") or QEMU ("qemu") has printed."""
+        path = self.console.path.with_suffix(f".{kind}")
+        return path.read_text(errors="replace").strip() if path.exists() else ""
+
+    def qemu_command(self) -> list[str]:
+        """QEMU's whole command line."""
+        spec = self.spec
+        return [
+            "qemu-system-x86_64",
+            *("-M", "q35,memory-backend=mem", "-m", spec.memory, "-smp", str(spec.cpus)),
+            *("-accel", "tcg,thread=multi" if spec.accel == "tcg" else spec.accel),
+            *("-cpu", "max" if spec.accel == "tcg" else "host"),
+            # The emulated NIC maps the guest's memory, so that has to be a shared file.
+            *("-object", f"memory-backend-memfd,id=mem,size={spec.memory},share=on"),
+            *("-nodefaults", "-no-user-config", "-display", "none"),
+            *([] if spec.reboots else ["-no-reboot"]),
+            *("-kernel", str(paths.vmlinuz()), "-initrd", str(self._directory / "initrd")),
+            *("-append", self._cmdline()),
+            *("-chardev", f"file,id=console,path={self.console.path}"),
+            *("-serial", "chardev:console"),
+            *("-chardev", f"socket,id=agent,path={self._directory}/agent,server=on,wait=off"),
+            *("-serial", "chardev:agent"),
+            *("-qmp", f"unix:{self._directory}/qmp,server=on,wait=off"),
+            *self._network(),
+            *spec.qemu_args,
+        ]
+
+    def _cmdline(self) -> str:
+        words = "console=ttyS0 loglevel=5 oops=panic panic=-1 mitigations=off"
+        return f"{words} {self.spec.cmdline}".strip()
+
+    def _network(self) -> list[str]:
+        wire = self._directory / "wire"
+        arguments = [
+            *("-netdev", f"stream,id=far,server=on,addr.type=unix,addr.path={wire}"),
+            *("-device", f"e1000e,netdev=far,mac=02:00:00:00:00:02,addr={FAR_SLOT:#x}"),
+        ]
+        if self.spec.emulator:
+            socket = {"type": "unix", "path": str(self._directory / "nic")}
+            device = {"driver": "vfio-user-pci", "bus": "rp", "socket": socket}
+            arguments += ["-device", "pcie-root-port,id=rp,chassis=1", "-device", json.dumps(device)]
+        if self.spec.yardstick:
+            arguments += self._yardstick()
+        return arguments
+
+    def _yardstick(self) -> list[str]:
+        address = f"addr.type=unix,addr.path={self._directory}/yardstick"
+        near, far = YARDSTICK_SLOTS
+        return [
+            *("-netdev", f"stream,id=ys0,server=on,{address}"),
+            *("-netdev", f"stream,id=ys1,server=off,reconnect-ms=200,{address}"),
+            *("-device", f"e1000e,netdev=ys0,mac=02:00:00:00:00:03,addr={near:#x}"),
+            *("-device", f"e1000e,netdev=ys1,mac=02:00:00:00:00:04,addr={far:#x}"),
+        ]
+
+    def _spawn(self, command: list[str], kind: str) -> subprocess.Popen:
+        log = self.console.path.with_suffix(f".{kind}").open("ab" if kind == "emu" else "wb")
+        self._logs.append(log)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
+
+    def _power_off(self) -> None:
+        assert self.agent is not None and self.qemu is not None
+        try:
+            self.agent.request("poweroff")
+            self.qemu.wait(10)
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+
+    def _why(self) -> str:
+        return self.log("qemu") or "the guest powered off or panicked"
+
+
+def _end(process: subprocess.Popen | None) -> None:
+    """Asks a process to end, then makes it."""
+    if process is None or process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
