@@ -295,7 +295,7 @@ impl Parser<'_> {
             fragment: false,
             protocol: self.u8(at + 6)?,
             // CAST: the mask leaves eight bits.
-            traffic_class: (first >> 20 & 0xff) as u8,
+            traffic_class: ((first >> 20) & 0xff) as u8,
             flow_label: first & 0xf_ffff,
             src: u128::from_be_bytes(self.bytes(at + 8)?),
             dst: u128::from_be_bytes(self.bytes(at + 24)?),

@@ -81,7 +81,7 @@ impl Input {
     pub fn push(&mut self, value: u128, bits: usize) {
         for bit in (0..bits.min(128)).rev() {
             if let Some(byte) = self.bytes.get_mut(self.bits / 8) {
-                *byte |= u8::from(value >> bit & 1 == 1) << (7 - self.bits % 8);
+                *byte |= u8::from((value >> bit) & 1 == 1) << (7 - self.bits % 8);
                 self.bits += 1;
             }
         }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Segmentation, judged by an independent decoder of the segments.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails that way")]
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use packet::checksum::Sum;

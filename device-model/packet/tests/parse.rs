@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The parser beside etherparse, and beside hand-made frames it must stop at.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails that way")]
 
 use etherparse::{IpNumber, PacketBuilder};
 use packet::parse::{parse, IpVersion, L4Kind};
