@@ -111,3 +111,63 @@ near_server() {
 	ss -Hltn 'sport = :5201' | grep -q . || iperf3 -s -D
 	wait_for 5 eval "ss -Hltn 'sport = :5201' | grep -q ."
 }
+
+is_loaded() { [ -d /sys/module/fbnic ]; }
+
+# ready [MTU]: whatever came before, the driver is loaded and packets pass.
+ready() {
+	is_loaded || load_fbnic || return 1
+	cable_up "$1"
+}
+
+# reference_count: users of the driver's module, 0 when it may be removed.
+reference_count() { cat /sys/module/fbnic/refcnt; }
+
+# watch_page_pools: from here on the kernel records what every page pool still has out when it is
+# destroyed, and each look at a pool that waits for its last pages.
+watch_page_pools() {
+	echo 0 >/sys/kernel/tracing/tracing_on
+	echo >/sys/kernel/tracing/trace
+	echo 1 >/sys/kernel/tracing/events/page_pool/page_pool_release/enable
+	echo 1 >/sys/kernel/tracing/tracing_on
+}
+
+# page_pools_out: prints the pools whose last record says that pages are missing, fails if any is.
+page_pools_out() {
+	awk '/page_pool_release:/ {
+		for (i = 1; i <= NF; i++) {
+			split($i, pair, "=")
+			if (pair[1] == "page_pool") pool = pair[2]
+			if (pair[1] == "inflight") out[pool] = pair[2] + 0
+		}
+		seen++
+	}
+	END {
+		for (pool in out) if (out[pool] != 0) { print "page pool " pool ": " out[pool] " pages out"; bad = 1 }
+		if (!seen) { print "no page pool was destroyed"; bad = 1 }
+		exit bad
+	}' /sys/kernel/tracing/trace
+}
+
+# _transfer RECEIVE_PREFIX SEND_PREFIX ADDRESS MEGABYTES: the work of the two functions below.
+_transfer() {
+	local receive=$1 send=$2 address=$3 megabytes=$4 want got
+	head -c "$((megabytes << 20))" /dev/urandom >/tmp/sent
+	$receive busybox nc -l -p 5202 >/tmp/received &
+	wait_for 5 eval "$receive ss -Hltn 'sport = :5202' | grep -q ."
+	$send busybox nc -w 20 "$address" 5202 </tmp/sent
+	wait $!
+	want=$(sha256sum </tmp/sent) got=$(sha256sum </tmp/received)
+	rm -f /tmp/sent /tmp/received
+	[ "$want" = "$got" ] || { say "sent $want"; say "got  $got"; return 1; }
+}
+
+# transfer_out/transfer_in MEGABYTES: random bytes over TCP arrive as they were sent.
+transfer_out() { _transfer far '' "$FAR4" "$1"; }
+transfer_in() { _transfer '' far "$NEAR4" "$1"; }
+
+# pci_serial_mac: the MAC address that the device's serial number (DSN capability at 0x100) names.
+pci_serial_mac() {
+	od -An -v -tx1 -j 260 -N 8 "/sys/bus/pci/devices/$(fbnic_slot)/config" |
+		awk '{ printf "%s:%s:%s:%s:%s:%s\n", $8, $7, $6, $3, $2, $1 }'
+}

@@ -14,7 +14,6 @@ from . import initramfs, paths
 from .agent import Agent, AgentError, Result
 from .console import Console
 
-BOOT_TIMEOUT = 120
 # Where the far end of the cable sits; guest/lib.sh knows it as FAR_SLOT.
 FAR_SLOT = 0x10
 # A second pair of e1000e, wired to each other, as a yardstick for throughput.
@@ -39,7 +38,9 @@ class Spec:
     accel: str = "tcg"
     memory: str = "1G"
     cpus: int = 2
+    boot_timeout: int = 120
     yardstick: bool = False
+    yardstick_model: str = "e1000e"
     reboots: bool = False
     cmdline: str = ""
     qemu_args: list[str] = field(default_factory=list)
@@ -71,13 +72,30 @@ class Guest:
     def start(self) -> None:
         """Starts everything and waits until the guest takes commands."""
         self.console.path.parent.mkdir(parents=True, exist_ok=True)
-        self.console.path.unlink(missing_ok=True)
-        self.start_emulator()
+        for suffix in (".console", ".emu", ".qemu"):
+            self.console.path.with_suffix(suffix).unlink(missing_ok=True)
         modules = {n: p for n, p in self.spec.modules.items() if p.exists()}
         initramfs.build(self._directory / "initrd", modules, self.spec.files)
+        self.start_emulator()
+        self.start_qemu()
+
+    def start_qemu(self) -> None:
+        """Boots the guest and waits until it takes commands."""
         self.qemu = self._spawn(self.qemu_command(), "qemu")
         self.agent = Agent(self._directory / "agent", self.check_alive)
-        self.agent.wait_ready(BOOT_TIMEOUT)
+        try:
+            self.agent.wait_ready(self.spec.boot_timeout)
+        except AgentError as error:
+            raise GuestError(f"{error} (booting)") from error
+
+    def stop_qemu(self) -> None:
+        """Ends QEMU without a word to the guest. The emulated NIC lives on."""
+        if self.agent:
+            self.agent.close()
+            self.agent = None
+        _end(self.qemu)
+        for name in ("agent", "qmp", "wire", "yardstick"):
+            (self._directory / name).unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Ends every process. A guest in order is switched off first."""
@@ -113,7 +131,7 @@ class Guest:
         assert self.agent is not None
         self.agent.request("reboot")
         try:
-            self.agent.wait_ready(BOOT_TIMEOUT)
+            self.agent.wait_ready(self.spec.boot_timeout)
         except AgentError as error:
             raise GuestError(f"{error} (after a reboot)") from error
 
@@ -151,6 +169,13 @@ class Guest:
                 raise GuestError("fbnic-emu does not open its socket")
             time.sleep(0.02)
 
+    def kill_emulator(self) -> None:
+        """Takes the device away from a running guest."""
+        assert self.emulator is not None
+        self.emulator.kill()
+        self.emulator.wait()
+        self.emulator = None
+
     def log(self, kind: str) -> str:
         """What fbnic-emu ("emu") or QEMU ("qemu") has printed."""
         path = self.console.path.with_suffix(f".{kind}")
@@ -170,7 +195,7 @@ class Guest:
             *([] if spec.reboots else ["-no-reboot"]),
             *("-kernel", str(paths.vmlinuz()), "-initrd", str(self._directory / "initrd")),
             *("-append", self._cmdline()),
-            *("-chardev", f"file,id=console,path={self.console.path}"),
+            *("-chardev", f"file,id=console,path={self.console.path},append=on"),
             *("-serial", "chardev:console"),
             *("-chardev", f"socket,id=agent,path={self._directory}/agent,server=on,wait=off"),
             *("-serial", "chardev:agent"),
@@ -199,16 +224,17 @@ class Guest:
 
     def _yardstick(self) -> list[str]:
         address = f"addr.type=unix,addr.path={self._directory}/yardstick"
+        model = self.spec.yardstick_model
         near, far = YARDSTICK_SLOTS
         return [
             *("-netdev", f"stream,id=ys0,server=on,{address}"),
             *("-netdev", f"stream,id=ys1,server=off,reconnect-ms=200,{address}"),
-            *("-device", f"e1000e,netdev=ys0,mac=02:00:00:00:00:03,addr={near:#x}"),
-            *("-device", f"e1000e,netdev=ys1,mac=02:00:00:00:00:04,addr={far:#x}"),
+            *("-device", f"{model},netdev=ys0,mac=02:00:00:00:00:03,addr={near:#x}"),
+            *("-device", f"{model},netdev=ys1,mac=02:00:00:00:00:04,addr={far:#x}"),
         ]
 
     def _spawn(self, command: list[str], kind: str) -> subprocess.Popen:
-        log = self.console.path.with_suffix(f".{kind}").open("ab" if kind == "emu" else "wb")
+        log = self.console.path.with_suffix(f".{kind}").open("ab")
         self._logs.append(log)
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

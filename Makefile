@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The project's front door; `make help` lists what it does. What kbuild needs to know is in Kbuild,
+# which is also what `make -C <kernel tree> M=$PWD` reads.
+
+export DRIVER ACCEL FBNIC_CACHE MIRROR T V
+ifeq ($(FBNIC_CACHE),)
+unexport FBNIC_CACHE
+endif
+
+TEST := qemu-test
+SANDBOX := $(TEST)/sandbox
+
+.DEFAULT_GOAL := all
+.PHONY: all modules emulator setup update run test unit bench shell help clean distclean
+
+all: modules
+
+modules:
+	@$(TEST)/build module
+
+emulator:
+	@$(TEST)/build emulator
+
+setup:
+	@$(TEST)/setup
+
+update:
+	@$(TEST)/setup update
+
+run:
+	@$(TEST)/run
+
+test:
+	@$(TEST)/test
+
+unit:
+	@$(TEST)/test --unit
+
+bench:
+	@$(TEST)/build module emulator
+	@bench/bench $(BENCH)
+
+clean:
+	@$(TEST)/build clean
+
+distclean: clean
+	@$(TEST)/setup remove
+
+help:
+	@printf '%s\n' \
+	'make              build fbnic.ko, for the kernel of the sandbox or for KDIR' \
+	'make run          boot a stock kernel with the emulated NIC, load the driver, move packets;' \
+	'                  on a terminal, leaves you in a shell in the guest (Ctrl-D ends it)' \
+	'make test         all tests; the last line says how many passed and failed' \
+	'make unit         only the tests that need no guest' \
+	'make bench        throughput of the Rust driver, the C driver and e1000e, and their ratios;' \
+	'                  BENCH="--help" tells its options' \
+	'make emulator     build fbnic-emu, the emulated NIC' \
+	'make setup        only prepare the cache: sandbox, kernel tree, C driver, guest' \
+	'make update       prepare it anew from what the Debian archive has now' \
+	'make clean        delete what was built in this tree' \
+	'make distclean    delete the cache as well (sandbox and kernel tree)' \
+	'' \
+	'DRIVER=rust|c     the driver to run or test: this one, or the upstream one in C; by default' \
+	'                  make run takes rust, make test takes both' \
+	'T=PATTERN         only the tests whose name contains PATTERN' \
+	'KDIR=DIR          build fbnic.ko for a prepared kernel tree of yours (needs CONFIG_RUST=y),' \
+	'                  with the compilers of this machine' \
+	'ACCEL=auto|tcg|kvm  how the guest runs: auto takes KVM when a trial boot has succeeded' \
+	'FBNIC_CACHE=DIR   where the cache is; default: $$XDG_CACHE_HOME/fbnic-rs or ~/.cache/fbnic-rs' \
+	'MIRROR=URL        Debian mirror for the sandbox instead of the default one' \
+	'V=1               show the commands of a build'

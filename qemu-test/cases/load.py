@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Loading the driver, what it tells about itself, unloading it."""
+
+import re
+
+from harness.case import case, same
+from harness.vm import Guest
+
+
+@case()
+def load_and_identify(guest: Guest) -> None:
+    """insmod gives a network device whose names and address are those of the hardware."""
+    guest.check("load_fbnic")
+    info = dict(
+        line.split(": ", 1)
+        for line in guest.check('ethtool -i "$(near_if)"').splitlines()
+        if ": " in line
+    )
+    same("driver", info.get("driver"), "fbnic")
+    same("bus-info", info.get("bus-info"), guest.check("fbnic_slot").strip())
+    assert info.get("firmware-version", "").strip(), f"no firmware version: {info}"
+    address = guest.check('cat "/sys/class/net/$(near_if)/address"').strip()
+    same("MAC address", address, guest.check("pci_serial_mac").strip())
+
+
+@case()
+def devlink_info(guest: Guest) -> None:
+    """devlink dev info names the driver, the serial number and running firmware versions."""
+    guest.check("ready 1500")
+    info = guest.check("devlink dev info")
+    for pattern in (r"driver fbnic", r"serial_number ([0-9a-f]{2}-){7}[0-9a-f]{2}", r"running:", r"fw \S+"):
+        assert re.search(pattern, info), f"no {pattern!r} in:\n{info}"
+
+
+@case()
+def carrier_and_speed(guest: Guest) -> None:
+    """The link comes up with carrier; ethtool agrees with sysfs on the speed."""
+    guest.check("ready 1500")
+    report = guest.check('ethtool "$(near_if)"')
+    assert "Link detected: yes" in report, report
+    speed = guest.check('cat "/sys/class/net/$(near_if)/speed"').strip()
+    assert f"Speed: {speed}Mb/s" in report, f"sysfs says {speed}, ethtool:\n{report}"
+
+
+@case()
+def queues_and_interrupts(guest: Guest) -> None:
+    """Each processor has a queue, and its interrupts count when packets pass."""
+    guest.check("ready 1500")
+    queues = guest.check('ls -d "/sys/class/net/$(near_if)/queues/"rx-* | wc -l').strip()
+    same("receive queues", queues, guest.check("nproc").strip())
+    count = "awk '/fbnic|-TxRx-|'\"$(near_if)\"'/ { for (i = 2; i <= 3; i++) n += $i } END { print n + 0 }' /proc/interrupts"
+    before = int(guest.check(count))
+    guest.check("ping -n -q -c 10 -i 0.05 $FAR4")
+    assert int(guest.check(count)) > before, "no interrupt was counted:\n" + guest.check("cat /proc/interrupts")
+
+
+@case()
+def unload(guest: Guest) -> None:
+    """rmmod leaves nothing: no device, no page of a page pool, no interrupt, no devlink."""
+    guest.check("ready 1500; watch_page_pools")
+    guest.check("ping -n -q -c 50 -i 0.01 -s 1400 $FAR4")
+    guest.check('ip link set "$(near_if)" down')
+    same("module references", guest.check("reference_count").strip(), "0")
+    guest.check("unload_fbnic")
+    same("network device", guest.run("near_if").output.strip(), "")
+    same("devlink devices", guest.check("devlink dev show").strip(), "")
+    same("interrupts", guest.run("grep fbnic /proc/interrupts").output.strip(), "")
+    guest.check("wait_for 10 page_pools_out || page_pools_out")

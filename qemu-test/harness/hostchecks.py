@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The tests that need no guest: unit tests, lints, and a kernel build without a word of warning."""
+
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from . import paths
+from .report import Report
+
+WORKSPACES = {
+    "device-model": paths.PROJECT / "device-model",
+    "unit": paths.PROJECT / "qemu-test" / "unit",
+}
+_RESULT = re.compile(r"^test (\S+)(?: - .*)? \.\.\. (ok|FAILED|ignored)", re.MULTILINE)
+
+
+def run(report: Report) -> None:
+    """Runs all of them."""
+    report.heading("Tests on the host")
+    for name, directory in WORKSPACES.items():
+        if (directory / "Cargo.toml").exists():
+            _workspace(report, name, directory)
+    for name, function in (
+        ("kernel-build-no-warnings", kernel_build),
+        ("kernel-rustfmt", kernel_rustfmt),
+        ("module-symbols-exist", module_symbols),
+        ("spdx-headers", spdx_headers),
+        ("shell-syntax", shell_syntax),
+    ):
+        if report.wants(name):
+            report.run(name, function)
+
+
+def _workspace(report: Report, name: str, directory: Path) -> None:
+    checks = {
+        f"{name}-rustfmt": ["cargo", "fmt", "--all", "--check"],
+        f"{name}-clippy": ["cargo", "clippy", "-q", "--locked", "--workspace", "--all-targets"]
+        + ["--", "-D", "warnings"],
+    }
+    for check, command in checks.items():
+        if report.wants(check):
+            report.run(check, lambda command=command: _command(command, directory))
+    if report.wants(f"{name}-tests"):
+        _cargo_test(report, name, directory)
+
+
+def _cargo_test(report: Report, name: str, directory: Path) -> None:
+    """Runs a workspace's tests and counts each of them."""
+    begun = time.monotonic()
+    result = _call(["cargo", "test", "--locked", "--workspace", "--no-fail-fast"], directory)
+    seconds = time.monotonic() - begun
+    log = paths.LOGS / f"{name}-tests.log"
+    log.write_text(result.stdout)
+    outcomes = [outcome for _, outcome in _RESULT.findall(result.stdout)]
+    bad = [test for test, outcome in _RESULT.findall(result.stdout) if outcome == "FAILED"]
+    good = outcomes.count("ok")
+    report.passed += good
+    report.failed += [f"{name}::{test}" for test in bad]
+    if result.returncode and not bad:
+        report.add(f"{name}-tests", False, seconds, "\n".join(result.stdout.splitlines()[-30:]))
+        return
+    word = "FAIL" if bad else "ok  "
+    print(f"{word} {name}-tests: {good} of {good + len(bad)} ({seconds:.1f} s)", flush=True)
+    for test in bad:
+        print(f"     | {test}, see {log.relative_to(paths.PROJECT)}", flush=True)
+
+
+def kernel_build() -> None:
+    """Compiles the whole module anew, in a copy, and accepts no warning of any tool."""
+    copy = paths.PROJECT / "build" / "module-check"
+    shutil.rmtree(copy, ignore_errors=True)
+    for name in _tracked("Kbuild", "Kconfig", "fbnic_*.rs", "fbnic_*/*", "fbnic_*/*/*", "rust/**/*"):
+        if not name.startswith(("device-model/", "qemu-test/", "bench/")):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(paths.PROJECT / name, copy / name)
+    make = ["make", "--no-print-directory", "-C", str(paths.PREFIX / "kbuild"), f"M={copy}"]
+    output = _command([*make, "CC=x86_64-linux-gnu-gcc-14", "-j2", "modules"], paths.PROJECT)
+    (paths.LOGS / "kernel-build.log").write_text(output)
+    warnings = [line for line in output.splitlines() if re.search(r"warning|WARNING", line)]
+    assert not warnings, "\n".join(warnings)
+    assert (copy / "fbnic.ko").exists(), "no fbnic.ko came out"
+
+
+def kernel_rustfmt() -> None:
+    """The kernel's own formatting, on the driver's sources."""
+    sources = [p for p in _tracked("*.rs") if not p.startswith(("device-model/", "qemu-test/", "bench/"))]
+    assert sources, "no source found"
+    _command(["rustfmt", "--check", "--edition", "2021", *sources], paths.PROJECT)
+
+
+def module_symbols() -> None:
+    """Every symbol of Rust that the module wants is one that the distribution's kernel exports."""
+    exported = {
+        line.split("\t")[1]
+        for line in (paths.PREFIX / "kbuild" / "Module.symvers").read_text().splitlines()
+    }
+    wanted = _command(["nm", "-u", "fbnic.ko"], paths.PROJECT).split()
+    missing = [name for name in wanted if name.startswith("_R") and name not in exported]
+    assert not missing, f"not exported: {missing[:5]}"
+
+
+def spdx_headers() -> None:
+    """Every source file names its licence in its first lines."""
+    patterns = ("*.rs", "*.c", "*.h", "*.py", "*.sh", "Kbuild", "Makefile", "*.toml")
+    bare = [
+        name
+        for name in _tracked(*patterns)
+        if "SPDX-License-Identifier: GPL-2.0" not in (paths.PROJECT / name).read_text()[:200]
+    ]
+    assert not bare, ", ".join(bare)
+
+
+def shell_syntax() -> None:
+    """bash can read every shell script."""
+    for name in _tracked("qemu-test/*", "bench/*", ".ci/run"):
+        first = (paths.PROJECT / name).read_bytes()[:64]
+        if first.startswith(b"#!/bin/bash") or name.endswith(".sh"):
+            _command(["bash", "-n", name], paths.PROJECT)
+
+
+def _tracked(*patterns: str) -> list[str]:
+    """Files of the project, generated ones left out, by pattern of their path or name."""
+    skip = {"target", "build", ".git", "__pycache__"}
+    found = []
+    for path in sorted(paths.PROJECT.rglob("*")):
+        relative = path.relative_to(paths.PROJECT)
+        generated = path.name.endswith(("_generated.rs", ".o", ".ko", ".cmd", ".rmeta", ".mod.c"))
+        if skip & set(relative.parts) or generated or not path.is_file():
+            continue
+        if any(relative.match(p) for p in patterns):
+            found.append(str(relative))
+    return found
+
+
+def _call(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def _command(command: list[str], directory: Path) -> str:
+    """Runs a command and returns its output, which is the reason when it fails."""
+    result = _call(command, directory)
+    assert result.returncode == 0, "\n".join(result.stdout.splitlines()[-40:])
+    return result.stdout

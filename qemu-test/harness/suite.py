@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command `make test`: host checks, then every test in a guest, for each driver."""
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+
+import cases
+
+from . import accel, case, hostchecks, paths
+from .report import Report
+from .vm import Guest, GuestError, Spec
+
+assert cases  # Importing it has filled case.ALL.
+
+
+class Session:
+    """The guest that the tests of one driver share. A failed test costs it its life."""
+
+    def __init__(self, driver: str, accelerator: str):
+        self.driver = driver
+        self.accelerator = accelerator
+        self.guest: Guest | None = None
+        self._boots = 0
+
+    def run(self, test: case.Case) -> str:
+        """Runs one test and keeps its part of the console. Returns what the test printed."""
+        if test.fresh:
+            self.close()
+        guest = self.guest or self._boot(test)
+        console = guest.console
+        mark = 0 if test.fresh else len(console.text())
+        printed = io.StringIO()
+        try:
+            guest.run(f"echo 'test {test.name}' >/dev/kmsg", 10)
+            with contextlib.redirect_stdout(printed):
+                test.function(guest)
+            guest.check_healthy(test.allowed)
+        except Exception:
+            self._keep(test, guest, mark)
+            self.close()
+            raise
+        self._keep(test, guest, mark)
+        if test.fresh:
+            self.close()
+        return printed.getvalue()
+
+    def close(self) -> None:
+        """Ends the guest, if there is one."""
+        if self.guest:
+            self.guest.stop()
+            self.guest = None
+
+    def _boot(self, test: case.Case) -> Guest:
+        self._boots += 1
+        spec = Spec(
+            name=f"guest-{self.driver}-{self._boots}",
+            driver=self.driver,
+            accel=self.accelerator,
+            reboots=test.reboots,
+        )
+        self.guest = Guest(spec)
+        self.guest.start()
+        return self.guest
+
+    def _keep(self, test: case.Case, guest: Guest, mark: int) -> None:
+        log = paths.LOGS / f"{self.driver}-{test.name}.console"
+        log.write_text(guest.console.text()[mark:])
+
+
+def main() -> int:
+    """Entry point. Returns the exit status."""
+    options = _parse()
+    paths.LOGS.mkdir(parents=True, exist_ok=True)
+    report = Report(options.filter)
+    try:
+        hostchecks.run(report)
+        if not options.unit:
+            for driver in options.drivers:
+                _in_guest(report, driver)
+    except KeyboardInterrupt:
+        report.add("interrupted", False, 0)
+    return report.finish()
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="qemu-test/test", description=__doc__)
+    parser.add_argument("--unit", action="store_true", help="only what needs no guest")
+    parser.add_argument("--filter", default=os.environ.get("T", ""), help="a part of the name (T=)")
+    parser.add_argument("--list", action="store_true", help="only name the tests in the guest")
+    options = parser.parse_args()
+    wish = os.environ.get("DRIVER")
+    if wish and wish not in case.DRIVERS:
+        raise SystemExit(f"DRIVER={wish}: use one of {', '.join(case.DRIVERS)}")
+    options.drivers = [wish] if wish else list(case.DRIVERS)
+    if options.list:
+        for test in case.ALL:
+            print(f"{test.name:<30}{(test.function.__doc__ or '').splitlines()[0]}")
+        raise SystemExit(0)
+    return options
+
+
+def _in_guest(report: Report, driver: str) -> None:
+    wanted = [
+        test
+        for test in case.ALL
+        if driver in test.drivers and report.wants(f"{driver}-{test.name}")
+    ]
+    if not wanted:
+        return
+    # The tests that share a guest come first, so that it boots once.
+    wanted.sort(key=lambda test: test.fresh)
+    accelerator = accel.choose()
+    report.heading(f"Tests in the guest, {driver} driver ({accelerator.upper()})")
+    session = Session(driver, accelerator)
+    try:
+        for test in wanted:
+            report.run(f"{driver}-{test.name}", lambda test=test: _attempt(session, test))
+    finally:
+        session.close()
+
+
+def _attempt(session: Session, test: case.Case) -> str:
+    try:
+        return session.run(test)
+    except GuestError as error:
+        log = paths.LOGS / f"{session.driver}-{test.name}.console"
+        tail = log.read_text().splitlines()[-12:] if log.exists() else []
+        raise GuestError("\n".join([str(error), "console:", *tail])) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
