@@ -26,6 +26,8 @@ void rust_helper_netdev_tx_reset_queue(struct netdev_queue *txq);
 void rust_helper_netif_tx_stop_queue_mb(struct netdev_queue *txq);
 void rust_helper_netif_tx_start_queue(struct netdev_queue *txq);
 void rust_helper_netif_tx_disable(struct net_device *dev);
+void rust_helper_netif_tx_lock_queue_bh(struct netdev_queue *txq);
+void rust_helper_netif_tx_unlock_queue_bh(struct netdev_queue *txq);
 void rust_helper_netif_addr_lock_bh(struct net_device *dev);
 void rust_helper_netif_addr_unlock_bh(struct net_device *dev);
 void rust_helper_netdev_lock(struct net_device *dev);

@@ -45,6 +45,16 @@ void rust_helper_netif_tx_disable(struct net_device *dev)
 	netif_tx_disable(dev);
 }
 
+void rust_helper_netif_tx_lock_queue_bh(struct netdev_queue *txq)
+{
+	__netif_tx_lock_bh(txq);
+}
+
+void rust_helper_netif_tx_unlock_queue_bh(struct netdev_queue *txq)
+{
+	__netif_tx_unlock_bh(txq);
+}
+
 void rust_helper_netif_addr_lock_bh(struct net_device *dev)
 {
 	netif_addr_lock_bh(dev);

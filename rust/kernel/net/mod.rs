@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Networking abstractions for Ethernet drivers.
+//!
+//! Named and shaped as they would be in the kernel crate: `crate::net::napi` here is
+//! `kernel::net::napi` there. All `unsafe` of the driver's network side lives below this module.
+
+pub mod napi;
+pub mod netdevice;
+pub mod page;
+pub mod page_pool;
+pub mod skbuff;
+pub mod xdp;

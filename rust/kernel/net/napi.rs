@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! NAPI contexts.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+//!
+//! A [`Napi`] owns the data its poll function works on and lends it out exclusively: the kernel
+//! runs one poll of a context at a time, and the control path gets at the data only while the
+//! context is disabled. No lock is taken for that, the kernel's own scheduling bit is the lock.
+
+use crate::{
+    bindings,
+    net::{
+        netdevice::{Locked, NetDevice, QueueType},
+        skbuff::SkBuff, //
+    },
+};
+use core::{
+    cell::UnsafeCell,
+    marker::{PhantomData, PhantomPinned},
+    mem::offset_of,
+    ptr, //
+};
+use kernel::{prelude::*, sync::Arc, types::Opaque};
+
+/// The work of one NAPI context.
+pub trait Handler: Send + 'static {
+    /// Processes completions.
+    ///
+    /// Softirq or NAPI thread, bottom halves disabled; must not sleep.
+    fn poll(&mut self, napi: &PollContext<'_>, budget: Budget) -> WorkDone;
+}
+
+/// How many packets one poll may receive.
+///
+/// Not copyable, so that every poll ends with exactly one of the two methods that take it.
+pub struct Budget(u32);
+
+/// Proof that a poll ended by the rules, with the number of packets to report.
+///
+/// # Invariants
+///
+/// At most the budget of the poll, and equal to it only if the context was not completed.
+pub struct WorkDone(i32);
+
+impl Budget {
+    /// Returns the number of packets that may be received.
+    ///
+    /// 0 means that netpoll calls: only transmit completions may be processed.
+    #[inline]
+    pub fn limit(&self) -> u32 {
+        self.0
+    }
+
+    /// Ends the poll with more work to do: the kernel will poll again.
+    #[inline]
+    pub fn exhausted(self) -> WorkDone {
+        // INVARIANT: The context was not completed.
+        WorkDone(self.0 as i32)
+    }
+
+    /// Ends the poll with all work done after `work_done` packets.
+    ///
+    /// Calls `rearm` when the interrupt has to be unmasked. If `work_done` used up the budget the
+    /// kernel polls again instead.
+    #[inline]
+    pub fn complete(
+        self,
+        napi: &PollContext<'_>,
+        work_done: u32,
+        rearm: impl FnOnce(),
+    ) -> WorkDone {
+        if work_done >= self.0 {
+            return self.exhausted();
+        }
+        // CAST: Less than the budget, which was an `int`.
+        let done = work_done as i32;
+        // SAFETY: `napi` is the context being polled right now.
+        if unsafe { bindings::napi_complete_done(napi.as_ptr(), done) } {
+            rearm();
+        }
+        // INVARIANT: Less than the budget.
+        WorkDone(done)
+    }
+}
+
+/// The NAPI context that is being polled.
+///
+/// # Invariants
+///
+/// Points to a context whose poll function is running on this CPU.
+pub struct PollContext<'a> {
+    napi: *mut bindings::napi_struct,
+    direct: bool,
+    _poll: PhantomData<&'a ()>,
+}
+
+impl PollContext<'_> {
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *mut bindings::napi_struct {
+        self.napi
+    }
+
+    /// Returns the network device of the context.
+    #[inline]
+    pub fn device(&self) -> &NetDevice {
+        // SAFETY: By the type invariant. The device outlives its NAPI contexts.
+        unsafe { NetDevice::from_ptr((*self.napi).dev) }
+    }
+
+    /// Returns whether page pools may recycle straight into their lockless cache.
+    ///
+    /// False when netpoll calls, which may do so from any context.
+    #[inline]
+    pub fn recycle_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// Hands a received packet to the stack through generic receive offload.
+    #[inline]
+    pub fn gro_receive(&self, skb: SkBuff) {
+        // SAFETY: By the type invariant. The reference to the packet is given away.
+        unsafe { bindings::gro_receive_skb(&raw mut (*self.napi).gro, skb.into_raw()) };
+    }
+}
+
+/// The part of a context that interrupt handlers share.
+#[pin_data]
+struct Inner<H> {
+    #[pin]
+    napi: Opaque<bindings::napi_struct>,
+    handler: UnsafeCell<H>,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+// SAFETY: `handler` is only accessed by the poll function, one at a time, and by the owner of the
+// `Napi` while it is disabled. `napi` is the kernel's and made for use from several CPUs.
+unsafe impl<H: Send> Send for Inner<H> {}
+// SAFETY: As above.
+unsafe impl<H: Send> Sync for Inner<H> {}
+
+/// A NAPI context with the data its poll function works on.
+///
+/// Dropping it disables the context and removes it from the device. The netdev lock must be held
+/// for that, as for every method that takes [`Locked`].
+///
+/// # Invariants
+///
+/// The context is added to its device. It is enabled exactly if `enabled` is set.
+pub struct Napi<H: Handler> {
+    inner: Arc<Inner<H>>,
+    enabled: bool,
+}
+
+impl<H: Handler> Napi<H> {
+    /// Adds a context to `dev`, disabled, with the persistent configuration number `index`.
+    ///
+    /// `irq` is the Linux interrupt number user space is told.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or `EINVAL` if the device has no configuration of that number.
+    pub fn new(dev: &Locked<'_>, index: u32, irq: Option<u32>, handler: H) -> Result<Self> {
+        if index >= dev.max_napi() {
+            return Err(EINVAL);
+        }
+        let inner = Arc::pin_init(
+            pin_init!(Inner {
+                // The kernel initializes every field it looks at when the context is added, but
+                // expects the memory to be zero.
+                napi <- Opaque::ffi_init(|slot: *mut bindings::napi_struct| {
+                    // SAFETY: `slot` is valid for writing, and all zeroes are a valid value.
+                    unsafe { ptr::write_bytes(slot, 0, 1) }
+                }),
+                handler: UnsafeCell::new(handler),
+                _pin: PhantomPinned,
+            }),
+            GFP_KERNEL,
+        )?;
+        let napi = inner.napi.get();
+        // SAFETY: The netdev lock is held, `index` is in range, and `napi` stays where it is until
+        // `drop` removes it.
+        unsafe {
+            bindings::netif_napi_add_config_locked(
+                dev.as_ptr(),
+                napi,
+                Some(poll_callback::<H>),
+                index as i32,
+            )
+        };
+        if let Some(irq) = irq {
+            // SAFETY: The context was just added, and the netdev lock is held.
+            unsafe { bindings::netif_napi_set_irq_locked(napi, irq as i32) };
+        }
+        // INVARIANT: The context was added, and contexts start disabled.
+        Ok(Self {
+            inner,
+            enabled: false,
+        })
+    }
+
+    /// Allows polling. The interrupt handler may schedule the context from here on.
+    pub fn enable(&mut self, _dev: &Locked<'_>) {
+        if !self.enabled {
+            self.enabled = true;
+            // SAFETY: By the type invariant, and the netdev lock is held.
+            unsafe { bindings::napi_enable_locked(self.inner.napi.get()) };
+        }
+    }
+
+    /// Waits for a running poll and forbids further ones.
+    pub fn disable(&mut self, _dev: &Locked<'_>) {
+        self.disable_unlocked();
+    }
+
+    fn disable_unlocked(&mut self) {
+        if self.enabled {
+            // SAFETY: By the type invariant, and the callers hold the netdev lock.
+            unsafe { bindings::napi_disable_locked(self.inner.napi.get()) };
+            self.enabled = false;
+        }
+    }
+
+    /// Returns the handler, or `None` while the context is enabled.
+    pub fn handler_mut(&mut self) -> Option<&mut H> {
+        if self.enabled {
+            return None;
+        }
+        // SAFETY: By the type invariant the context is disabled, so no poll runs, and `self` is
+        // the only owner that can enable it.
+        Some(unsafe { &mut *self.inner.handler.get() })
+    }
+
+    /// Returns the identifier the kernel gave the context.
+    pub fn id(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.inner.napi.get()).napi_id }
+    }
+
+    /// Tells user space that queue `index` is served by this context.
+    pub fn set_queue(&self, dev: &Locked<'_>, kind: QueueType, index: u32) {
+        // SAFETY: By the type invariant. The core checks the index.
+        unsafe {
+            bindings::netif_queue_set_napi(
+                dev.as_ptr(),
+                index,
+                kind as bindings::netdev_queue_type,
+                self.inner.napi.get(),
+            )
+        };
+    }
+
+    /// Returns a handle with which an interrupt handler starts polling.
+    pub fn scheduler(&self) -> Scheduler<H> {
+        Scheduler(self.inner.clone())
+    }
+
+    /// Returns a reference to the context for kernel interfaces that want to know it.
+    pub fn handle(&self) -> NapiHandle<'_> {
+        // INVARIANT: The context is added as long as `self` exists.
+        NapiHandle {
+            napi: self.inner.napi.get(),
+            _napi: PhantomData,
+        }
+    }
+
+    /// Returns a reference to the context together with its handler, or `None` while enabled.
+    pub fn split_mut(&mut self) -> Option<(NapiHandle<'_>, &mut H)> {
+        // INVARIANT: The context is added as long as `self` exists.
+        let handle = NapiHandle {
+            napi: self.inner.napi.get(),
+            _napi: PhantomData,
+        };
+        self.handler_mut().map(|handler| (handle, handler))
+    }
+
+    /// Starts polling, from a context other than the interrupt handler.
+    pub fn schedule(&self) {
+        let napi = self.inner.napi.get();
+        // SAFETY: By the type invariant.
+        unsafe {
+            if bindings::napi_schedule_prep(napi) {
+                bindings::__napi_schedule(napi);
+            }
+        }
+    }
+}
+
+impl<H: Handler> Drop for Napi<H> {
+    fn drop(&mut self) {
+        self.disable_unlocked();
+        // SAFETY: By the type invariant the context is added, and it is disabled now. A context
+        // that is still scheduled by a late interrupt stays disabled, its memory lives on in the
+        // handler's `Scheduler`.
+        unsafe { bindings::netif_napi_del_locked(self.inner.napi.get()) };
+    }
+}
+
+/// Stands for a NAPI context that is added to its device.
+///
+/// # Invariants
+///
+/// The context stays added during `'a`.
+#[derive(Clone, Copy)]
+pub struct NapiHandle<'a> {
+    napi: *mut bindings::napi_struct,
+    _napi: PhantomData<&'a ()>,
+}
+
+impl NapiHandle<'_> {
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *mut bindings::napi_struct {
+        self.napi
+    }
+
+    /// Returns the identifier the kernel gave the context.
+    pub fn id(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.napi).napi_id }
+    }
+}
+
+/// Lets an interrupt handler start a context's poll.
+pub struct Scheduler<H>(Arc<Inner<H>>);
+
+impl<H> Scheduler<H> {
+    /// Starts polling, unless the context is scheduled already or disabled.
+    ///
+    /// Hard interrupt context, interrupts disabled.
+    #[inline]
+    pub fn schedule_irqoff(&self) {
+        let napi = self.0.napi.get();
+        // SAFETY: The context was added to its device when this handle was made. After it was
+        // removed it is disabled, and the first function then returns false.
+        unsafe {
+            if bindings::napi_schedule_prep(napi) {
+                bindings::__napi_schedule_irqoff(napi);
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// Only as the poll function of a context that is the `napi` field of an `Inner<H>`.
+unsafe extern "C" fn poll_callback<H: Handler>(
+    napi: *mut bindings::napi_struct,
+    budget: i32,
+) -> i32 {
+    // SAFETY: By the requirements of this function, `napi` lies inside an `Inner<H>`, which lives
+    // until after the context is removed. The poll function runs once at a time and only while the
+    // context is enabled, so nobody else accesses the handler.
+    let handler = unsafe {
+        let inner = napi.byte_sub(offset_of!(Inner<H>, napi)).cast::<Inner<H>>();
+        &mut *(*inner).handler.get()
+    };
+    // INVARIANT: The poll function of `napi` is running.
+    let context = PollContext {
+        napi,
+        direct: budget > 0,
+        _poll: PhantomData,
+    };
+    handler.poll(&context, Budget(budget.max(0) as u32)).0
+}

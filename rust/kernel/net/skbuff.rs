@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Socket buffers.
+//!
+//! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
+//!
+//! [`SkBuff`] owns one packet. It leaves the driver by exactly one of the methods that take it by
+//! value, each of which names the reason ([`SkBuff::consume`], [`SkBuff::free`], GRO), or by being
+//! dropped, which counts as a drop without a reason.
+
+use crate::{bindings, net::page};
+use core::{
+    mem::{align_of, size_of, ManuallyDrop},
+    ptr::NonNull,
+    slice, //
+};
+use kernel::{device, prelude::*};
+
+/// Checksum state of a packet, the values of `skb->ip_summed`.
+pub use bindings::{
+    CHECKSUM_COMPLETE, CHECKSUM_NONE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, MAX_SKB_FRAGS,
+};
+
+/// Kinds of segmentation a packet can ask for, the bits of `skb_shinfo(skb)->gso_type`.
+pub mod gso {
+    pub use crate::bindings::{
+        SKB_GSO_PARTIAL as PARTIAL, SKB_GSO_TCPV4 as TCPV4, SKB_GSO_TCPV6 as TCPV6,
+        SKB_GSO_UDP_L4 as UDP_L4,
+    };
+}
+
+/// Why a packet is thrown away, a subset of `enum skb_drop_reason`.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum DropReason {
+    /// No reason worth telling apart.
+    NotSpecified = bindings::skb_drop_reason_SKB_DROP_REASON_NOT_SPECIFIED,
+    /// The device's limits do not allow the packet.
+    HardwareHeader = bindings::skb_drop_reason_SKB_DROP_REASON_PKT_TOO_SMALL,
+    /// No memory, or no room to map the packet for DMA.
+    NoMemory = bindings::skb_drop_reason_SKB_DROP_REASON_NOMEM,
+}
+
+/// The layer a receive hash covers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum HashLevel {
+    /// Link layer addresses.
+    L2,
+    /// Network layer addresses.
+    L3,
+    /// Transport layer ports as well.
+    L4,
+}
+
+/// A DMA address as the device sees it.
+pub type DmaAddress = u64;
+
+/// What the DMA API returns when a mapping failed.
+const DMA_MAPPING_ERROR: DmaAddress = !0;
+
+type Headers = bindings::sk_buff__bindgen_ty_4__bindgen_ty_1;
+
+/// One packet, owned.
+///
+/// As large as a pointer, and so is `Option<SkBuff>`: a transmit ring keeps its packets without a
+/// further allocation.
+///
+/// # Invariants
+///
+/// The pointer is a valid `sk_buff` and the reference to it belongs to this value. Nobody else
+/// changes the packet's length, its linear data's location or its offsets while it exists.
+#[repr(transparent)]
+pub struct SkBuff(NonNull<bindings::sk_buff>);
+
+// SAFETY: A packet is not tied to the CPU or thread that has it.
+unsafe impl Send for SkBuff {}
+// SAFETY: Shared access only reads fields that do not change while the packet is owned.
+unsafe impl Sync for SkBuff {}
+
+impl SkBuff {
+    /// Takes over the caller's reference to `skb`.
+    ///
+    /// # Safety
+    ///
+    /// `skb` must be a valid packet whose reference the caller gives away.
+    #[inline]
+    pub(crate) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self(skb)
+    }
+
+    /// Looks at a packet that somebody else owns.
+    ///
+    /// # Safety
+    ///
+    /// `skb` must be a valid packet that stays unchanged for as long as the result is used.
+    #[inline]
+    pub(crate) unsafe fn borrow_raw(skb: NonNull<bindings::sk_buff>) -> ManuallyDrop<Self> {
+        ManuallyDrop::new(Self(skb))
+    }
+
+    /// Gives the reference away.
+    #[inline]
+    pub(crate) fn into_raw(self) -> *mut bindings::sk_buff {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+
+    #[inline]
+    fn as_ptr(&self) -> *mut bindings::sk_buff {
+        self.0.as_ptr()
+    }
+
+    #[inline]
+    fn headers(&self) -> *mut Headers {
+        // SAFETY: By the type invariant the pointer is valid, and only an address is computed.
+        unsafe { (&raw mut (*self.as_ptr()).__bindgen_anon_4).cast() }
+    }
+
+    #[inline]
+    fn shinfo(&self) -> *mut bindings::skb_shared_info {
+        // SAFETY: By the type invariant. The shared info starts where the linear buffer ends.
+        unsafe {
+            let skb = self.as_ptr();
+            (*skb).head.add((*skb).end as usize).cast()
+        }
+    }
+
+    /// Returns the length of the whole packet in bytes.
+    #[inline]
+    #[expect(clippy::len_without_is_empty)]
+    pub fn len(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.as_ptr()).len }
+    }
+
+    /// Returns how many bytes of the packet lie in fragments.
+    #[inline]
+    pub fn data_len(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.as_ptr()).data_len }
+    }
+
+    /// Returns how many bytes of the packet lie in the linear buffer.
+    #[inline]
+    pub fn headlen(&self) -> u32 {
+        self.len().wrapping_sub(self.data_len())
+    }
+
+    /// Returns the index of the transmit queue the stack chose.
+    #[inline]
+    pub fn queue_mapping(&self) -> u16 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.as_ptr()).queue_mapping }
+    }
+
+    /// Returns the checksum state, one of the `CHECKSUM_*` values.
+    #[inline]
+    pub fn ip_summed(&self) -> u32 {
+        // SAFETY: By the type invariant, `headers` points into the valid packet.
+        unsafe { Headers::ip_summed_raw(self.headers()).into() }
+    }
+
+    /// Returns whether the device has to finish the checksum.
+    #[inline]
+    pub fn has_partial_checksum(&self) -> bool {
+        self.ip_summed() == CHECKSUM_PARTIAL
+    }
+
+    /// Returns the distance from the start of the buffer to the start of the packet.
+    #[inline]
+    fn headroom(&self) -> u32 {
+        // SAFETY: By the type invariant. Both point into one buffer, far smaller than 4 GiB.
+        unsafe { (*self.as_ptr()).data.offset_from((*self.as_ptr()).head) as u32 }
+    }
+
+    #[inline]
+    fn network_header(&self) -> u32 {
+        // SAFETY: By the type invariant, `headers` points into the valid packet.
+        unsafe { (*self.headers()).network_header.into() }
+    }
+
+    #[inline]
+    fn csum_start(&self) -> u32 {
+        // SAFETY: By the type invariant. Both members of the union are plain integers.
+        unsafe {
+            (*self.headers())
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .csum_start
+                .into()
+        }
+    }
+
+    /// Returns the length of the link layer header in bytes.
+    #[inline]
+    pub fn mac_header_len(&self) -> u32 {
+        // SAFETY: By the type invariant, `headers` points into the valid packet.
+        let mac: u32 = unsafe { (*self.headers()).mac_header.into() };
+        self.network_header().wrapping_sub(mac)
+    }
+
+    /// Returns the offset of the network header from the start of the packet, in bytes.
+    #[inline]
+    pub fn network_offset(&self) -> u32 {
+        self.network_header().wrapping_sub(self.headroom())
+    }
+
+    /// Returns the offset of the inner network header from the start of the packet, in bytes.
+    #[inline]
+    pub fn inner_network_offset(&self) -> u32 {
+        // SAFETY: By the type invariant, `headers` points into the valid packet.
+        let inner: u32 = unsafe { (*self.headers()).inner_network_header.into() };
+        inner.wrapping_sub(self.headroom())
+    }
+
+    /// Returns the offset, from the start of the packet, where the checksum begins, in bytes.
+    ///
+    /// Meaningful only with [`Self::has_partial_checksum`].
+    #[inline]
+    pub fn checksum_start_offset(&self) -> u32 {
+        self.csum_start().wrapping_sub(self.headroom())
+    }
+
+    /// Returns the distance from the checksum's start to the checksum field, in bytes.
+    #[inline]
+    pub fn csum_offset(&self) -> u32 {
+        // SAFETY: By the type invariant. Both members of the union are plain integers.
+        unsafe {
+            (*self.headers())
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .csum_offset
+                .into()
+        }
+    }
+
+    /// Returns the distance from the network header to the checksum's start, in bytes.
+    #[inline]
+    pub fn l3_len(&self) -> u32 {
+        self.csum_start().wrapping_sub(self.network_header())
+    }
+
+    /// Returns whether the packet has inner headers.
+    #[inline]
+    pub fn encapsulation(&self) -> bool {
+        // SAFETY: By the type invariant, `headers` points into the valid packet.
+        unsafe { Headers::encapsulation_raw(self.headers()) != 0 }
+    }
+
+    /// Returns whether the packet has to be cut into segments.
+    #[inline]
+    pub fn is_gso(&self) -> bool {
+        self.gso_size() != 0
+    }
+
+    /// Returns the payload of one segment in bytes.
+    #[inline]
+    pub fn gso_size(&self) -> u16 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.shinfo()).gso_size }
+    }
+
+    /// Returns the number of segments.
+    #[inline]
+    pub fn gso_segs(&self) -> u16 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.shinfo()).gso_segs }
+    }
+
+    /// Returns the kinds of segmentation asked for, bits of [`gso`].
+    #[inline]
+    pub fn gso_type(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.shinfo()).gso_type }
+    }
+
+    /// Returns whether the sender asked for a hardware transmit timestamp.
+    #[inline]
+    pub fn wants_hw_tstamp(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.shinfo()).tx_flags & bindings::SKBTX_HW_TSTAMP != 0 }
+    }
+
+    /// Returns the number of fragments.
+    #[inline]
+    pub fn nr_frags(&self) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.shinfo()).nr_frags.into() }
+    }
+
+    /// Returns the fragments in packet order.
+    #[inline]
+    pub fn frags(&self) -> impl ExactSizeIterator<Item = Frag<'_>> + '_ {
+        let count = (self.nr_frags() as usize).min(MAX_SKB_FRAGS as usize);
+        // SAFETY: By the type invariant. `count` is within the array, and the fragments do not
+        // change while the packet is borrowed.
+        let frags =
+            unsafe { slice::from_raw_parts((&raw const (*self.shinfo()).frags).cast(), count) };
+        frags.iter().map(Frag)
+    }
+
+    /// Returns the linear part of the packet.
+    #[inline]
+    pub fn linear(&self) -> &[u8] {
+        // SAFETY: By the type invariant, the linear part starts at `data` and has `headlen` bytes.
+        unsafe { slice::from_raw_parts((*self.as_ptr()).data, self.headlen() as usize) }
+    }
+
+    /// Returns the first `len` bytes of the packet for writing.
+    ///
+    /// Copies the headers if a clone shares them, so earlier results of [`Self::linear`] are stale.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if the copy failed, `EINVAL` if the linear part is shorter than `len`.
+    #[inline]
+    pub fn headers_mut(&mut self, len: usize) -> Result<&mut [u8]> {
+        if len > self.headlen() as usize {
+            return Err(EINVAL);
+        }
+        if self.cloned() {
+            // SAFETY: By the type invariant.
+            kernel::error::to_result(unsafe { bindings::skb_cow_head(self.as_ptr(), 0) })?;
+        }
+        // SAFETY: By the type invariant. Nobody else reads or writes the headers now: either the
+        // packet has no clone, or `skb_cow_head` made sure that no clone looks at its headers.
+        Ok(unsafe { slice::from_raw_parts_mut((*self.as_ptr()).data, len) })
+    }
+
+    #[inline]
+    fn cloned(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::sk_buff::cloned_raw(self.as_ptr()) != 0 }
+    }
+
+    /// Pads the packet with zeroes to at least `len` bytes.
+    ///
+    /// Returns `None` when there was no memory, in which case the packet is gone.
+    #[inline]
+    pub fn put_padto(self, len: u32) -> Option<Self> {
+        if self.len() >= len {
+            return Some(self);
+        }
+        let skb = self.into_raw();
+        // SAFETY: The packet is valid. The function frees it if it fails.
+        if unsafe { bindings::skb_put_padto(skb, len) } != 0 {
+            return None;
+        }
+        // SAFETY: `skb` came from `into_raw`, and it was not freed.
+        Some(unsafe { Self::from_raw(NonNull::new_unchecked(skb)) })
+    }
+
+    /// Maps the linear part for the device to read.
+    ///
+    /// The caller undoes it with [`unmap_tx_single`] before the packet is freed. Returns `None` if
+    /// the mapping failed.
+    #[inline]
+    pub fn map_head_tx(&self, dev: &device::Device) -> Option<DmaAddress> {
+        // SAFETY: By the type invariant `data` is `headlen` bytes of allocated memory.
+        let addr =
+            unsafe { page::map_single(raw_device(dev), (*self.as_ptr()).data, self.headlen()) };
+        (addr != DMA_MAPPING_ERROR).then_some(addr)
+    }
+
+    /// Returns the driver's part of the control block.
+    #[inline]
+    pub fn cb<T: CbData>(&self) -> &T {
+        const { assert!(size_of::<T>() <= 48 && align_of::<T>() <= 8) }
+        // SAFETY: By the type invariant. The control block has 48 bytes, is 8-byte aligned, and
+        // belongs to whoever owns the packet. Any bytes are a valid `T`.
+        unsafe { &*(&raw const (*self.as_ptr()).cb).cast::<T>() }
+    }
+
+    /// Returns the driver's part of the control block for writing.
+    #[inline]
+    pub fn cb_mut<T: CbData>(&mut self) -> &mut T {
+        const { assert!(size_of::<T>() <= 48 && align_of::<T>() <= 8) }
+        // SAFETY: As in `cb`, and the packet is borrowed exclusively.
+        unsafe { &mut *(&raw mut (*self.as_ptr()).cb).cast::<T>() }
+    }
+
+    /// Takes the software timestamp that a sender may have asked for.
+    #[inline]
+    pub fn tx_timestamp(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::skb_tx_timestamp(self.as_ptr()) };
+    }
+
+    /// Frees the packet after it was sent.
+    ///
+    /// `budget` is what the NAPI poll was called with, 0 outside of it.
+    #[inline]
+    pub fn consume(self, budget: u32) {
+        // SAFETY: The reference is given away.
+        unsafe { bindings::napi_consume_skb(self.into_raw(), budget as i32) };
+    }
+
+    /// Frees the packet because it could not be sent or received. Any context.
+    pub fn free(self, reason: DropReason) {
+        // SAFETY: The reference is given away.
+        unsafe { bindings::dev_kfree_skb_any_reason(self.into_raw(), reason as u32) };
+    }
+
+    /// Tells the stack that the device has verified the checksum.
+    #[inline]
+    pub fn set_checksum_unnecessary(&mut self) {
+        // SAFETY: By the type invariant, and the packet is borrowed exclusively.
+        unsafe { Headers::set_ip_summed_raw(self.headers(), CHECKSUM_UNNECESSARY as u8) };
+    }
+
+    /// Hands the stack the sum over everything behind the Ethernet header.
+    ///
+    /// `csum` is the ones' complement sum, not inverted, of 16-bit words in memory order.
+    #[inline]
+    pub fn set_checksum_complete(&mut self, csum: u16) {
+        // SAFETY: By the type invariant, and the packet is borrowed exclusively.
+        unsafe {
+            (*self.headers()).__bindgen_anon_1.csum = csum.into();
+            Headers::set_ip_summed_raw(self.headers(), CHECKSUM_COMPLETE as u8);
+        }
+    }
+
+    /// Records the flow hash the device computed.
+    #[inline]
+    pub fn set_hash(&mut self, hash: u32, level: HashLevel) {
+        // SAFETY: By the type invariant, and the packet is borrowed exclusively.
+        unsafe {
+            Headers::set_l4_hash_raw(self.headers(), (level == HashLevel::L4).into());
+            Headers::set_sw_hash_raw(self.headers(), 0);
+            (*self.headers()).hash = hash;
+        }
+    }
+}
+
+impl Drop for SkBuff {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the reference is ours to give back.
+        unsafe {
+            bindings::dev_kfree_skb_any_reason(
+                self.as_ptr(),
+                DropReason::NotSpecified as bindings::skb_drop_reason,
+            )
+        };
+    }
+}
+
+/// Data a driver may keep in a packet's control block.
+///
+/// Plain old data without padding: whatever the previous layer left there is a valid value.
+pub trait CbData: zerocopy::FromBytes + zerocopy::IntoBytes {}
+
+impl<T: zerocopy::FromBytes + zerocopy::IntoBytes> CbData for T {}
+
+/// One fragment of a packet.
+///
+/// # Invariants
+///
+/// Describes memory that the borrowed packet keeps alive.
+#[derive(Clone, Copy)]
+pub struct Frag<'a>(&'a bindings::skb_frag_t);
+
+impl Frag<'_> {
+    /// Returns the length in bytes.
+    #[inline]
+    pub fn size(&self) -> u32 {
+        self.0.len
+    }
+
+    /// Returns whether the memory belongs to another device and is mapped already.
+    #[inline]
+    pub fn is_net_iov(&self) -> bool {
+        // Bit 0 of a `netmem_ref` tells a `net_iov` from a page.
+        self.0.netmem & 1 != 0
+    }
+
+    /// Maps the fragment for the device to read.
+    ///
+    /// The caller undoes it with [`unmap_tx_page`], unless [`Self::is_net_iov`]. Returns `None` if
+    /// the mapping failed.
+    #[inline]
+    pub fn map_tx(&self, dev: &device::Device) -> Option<DmaAddress> {
+        let dev = raw_device(dev);
+        let size = self.0.len as usize;
+        let addr = if self.is_net_iov() {
+            // SAFETY: By the type invariant.
+            unsafe { bindings::skb_frag_dma_map(dev, self.0, 0, size) }
+        } else {
+            // SAFETY: By the type invariant. Without bit 0 the reference is a page.
+            unsafe {
+                bindings::dma_map_page_attrs(
+                    dev,
+                    self.0.netmem as *mut bindings::page,
+                    self.0.offset as usize,
+                    size,
+                    bindings::dma_data_direction::DMA_TO_DEVICE,
+                    0,
+                )
+            }
+        };
+        (addr != DMA_MAPPING_ERROR).then_some(addr)
+    }
+}
+
+#[inline]
+pub(super) fn raw_device(dev: &device::Device) -> *mut bindings::device {
+    core::ptr::from_ref(dev).cast_mut().cast()
+}
+
+/// Ends the mapping of a packet's linear part.
+///
+/// `addr` and `len` are those of [`SkBuff::map_head_tx`]. Values the DMA API never handed out cost
+/// at most a warning of the IOMMU code.
+#[inline]
+pub fn unmap_tx_single(dev: &device::Device, addr: DmaAddress, len: u32) {
+    unmap_tx_page(dev, addr, len);
+}
+
+/// Ends the mapping of a fragment, see [`Frag::map_tx`].
+#[inline]
+pub fn unmap_tx_page(dev: &device::Device, addr: DmaAddress, len: u32) {
+    // SAFETY: `dev` is valid by its type. Nothing but the device looks at the mapping.
+    unsafe {
+        bindings::dma_unmap_page_attrs(
+            raw_device(dev),
+            addr,
+            len as usize,
+            bindings::dma_data_direction::DMA_TO_DEVICE,
+            0,
+        )
+    };
+}
