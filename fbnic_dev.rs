@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The adapter: what all parts of the driver share.
+
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    new_spinlock, new_spinlock_irq, pci,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        SpinLock,
+        SpinLockIrq, //
+    }, //
+};
+
+use crate::{
+    fbnic_csr::Csr,
+    fbnic_fw::{
+        Fw,
+        FwHealth, //
+    },
+    fbnic_hw_stats::HwCounters,
+    fbnic_mac::Mac,
+    fbnic_rpc::Rpc, //
+};
+
+/// What PCI configuration space says about the adapter.
+#[derive(Clone, Copy, Default)]
+pub struct PciParams {
+    /// Device serial number; zero if there is none.
+    pub dsn: u64,
+    /// Largest PCIe payload, bytes.
+    pub mps: u32,
+    /// Largest PCIe read request, bytes.
+    pub readrq: u32,
+    /// The device may mark requests as relaxed in order.
+    pub relaxed_ordering: bool,
+}
+
+/// One adapter. Always shared through an [`Arc`].
+///
+/// Its parts live in the files named after them, as further `impl Fbnic` blocks. Field order is
+/// teardown order: whatever uses the registers goes before them.
+#[pin_data]
+pub struct Fbnic {
+    #[pin]
+    pub(crate) fw: Fw,
+    #[pin]
+    pub(crate) mac: SpinLockIrq<Mac>,
+    #[pin]
+    pub(crate) rpc: SpinLock<Rpc>,
+    #[pin]
+    pub(crate) counters: SpinLock<HwCounters>,
+    /// Registers.
+    #[pin]
+    pub csr: Csr,
+    /// What probe found in configuration space.
+    pub params: PciParams,
+    pdev: ARef<pci::Device>,
+}
+
+impl Fbnic {
+    /// Maps the registers of `pdev`. Writes none.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or those of [`Csr::map`].
+    pub fn new(pdev: &pci::Device<Bound>, params: PciParams) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            try_pin_init!(Self {
+                fw <- Fw::new(),
+                mac <- new_spinlock_irq!(Mac::new()),
+                rpc <- new_spinlock!(Rpc::new()),
+                counters <- new_spinlock!(HwCounters::new()),
+                csr <- Csr::map(pdev),
+                params,
+                pdev: pdev.into(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The generic device, for messages.
+    pub fn dev(&self) -> &Device {
+        self.pdev.as_ref()
+    }
+
+    /// The Ethernet address that follows from the serial number.
+    ///
+    /// [`None`] if there is no serial number or no station can have the address.
+    pub fn mac_from_dsn(&self) -> Option<[u8; 6]> {
+        let [a, b, c, _, _, d, e, f] = self.params.dsn.to_be_bytes();
+        let mac = [a, b, c, d, e, f];
+        (mac != [0; 6] && mac[0] & 1 == 0).then_some(mac)
+    }
+
+    /// The periodic work of the device core. Runs once a second in process context.
+    ///
+    /// Returns [`FwHealth::Recovered`] when the firmware had to be set up again.
+    pub fn service_tick(&self) -> FwHealth {
+        self.update_counters32();
+        self.check_pause_storm();
+        let health = self.fw_check_health();
+        if health == FwHealth::Recovered {
+            self.rpc_rewrite();
+        }
+        self.rpc_service();
+        health
+    }
+}

@@ -1,0 +1,695 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The control firmware of the adapter: bring-up, requests, ownership and heartbeat.
+//!
+//! [`mailbox`] moves messages, [`messages`] knows what they mean, this file knows when to send
+//! which. Everything happens in process context under one mutex; the interrupt is threaded.
+//!
+//! The firmware is not trusted. Every answer is waited for with a time-out, every message is
+//! checked by the TLV codec, and what does not make sense is dropped, counted, and logged as long
+//! as there is little of it.
+//!
+//! Locks: `Fw::inner` is taken before the classifier's lock and never the other way round.
+
+use kernel::{
+    alloc::{
+        KBox,
+        KVec, //
+    },
+    device::{
+        Bound,
+        Device, //
+    },
+    new_condvar, new_mutex,
+    prelude::*,
+    sync::{
+        CondVar,
+        CondVarTimeoutResult,
+        Mutex, //
+    },
+    time::{
+        delay::fsleep,
+        msecs_to_jiffies,
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+use crate::{
+    fbnic_csr::{
+        intr::*,
+        Csr, //
+    },
+    fbnic_dev::Fbnic,
+    fbnic_tlv::{
+        Message,
+        TlvError,
+        MAX_MESSAGE, //
+    }, //
+};
+
+mod log;
+mod mailbox;
+pub mod messages;
+
+use log::Log;
+use mailbox::{
+    Direction,
+    Mailbox,
+    Received, //
+};
+use messages::{
+    id,
+    Call,
+    Failure,
+    HeartbeatReq,
+    HostCapReq,
+    OwnershipReq,
+    Request,
+    SelfTest,
+    SendLogs,
+    SensorRead,
+    Version, //
+};
+pub use messages::{
+    Caps,
+    FwVersion,
+    LogEntry,
+    MacSync,
+    QsfpData,
+    QsfpRead,
+    Sensors, //
+};
+
+/// How long the firmware may take for anything, milliseconds.
+const TIMEOUT_MS: u32 = 10_000;
+
+/// How often the mailbox is looked at while there is no interrupt, milliseconds.
+const POLL_MS: i64 = 20;
+
+/// How often a sign of life is asked for, milliseconds.
+const HEARTBEAT_MS: i64 = 10_000;
+
+/// Requests that may wait for their answers at the same time, each of another type.
+const WAITERS: usize = 4;
+
+/// Messages handled before the interrupt thread lets go.
+const BUDGET: usize = 64;
+
+/// Malformed messages that are logged in full.
+const LOGGED: u64 = 8;
+
+/// Turns a codec error into an errno.
+fn to_errno(error: TlvError) -> Error {
+    match error {
+        TlvError::Full => EMSGSIZE,
+        TlvError::NotMessage
+        | TlvError::Length
+        | TlvError::Id
+        | TlvError::Duplicate
+        | TlvError::Value
+        | TlvError::CannotIgnore
+        | TlvError::Depth => EBADMSG,
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Tlv(error) => to_errno(error),
+            Failure::Mismatch => EBADMSG,
+            // Only a negative errno is taken over; the sign of others has no meaning here.
+            Failure::Firmware(error) if (-4095..0).contains(&error) => Error::from_errno(error),
+            Failure::Firmware(_) => EIO,
+        }
+    }
+}
+
+/// Somebody who waits for an answer.
+struct Waiter {
+    reply: u16,
+    answer: Option<Result<KVec<u8>>>,
+}
+
+/// Whether the firmware is alive.
+struct Heartbeat {
+    /// The port is ours and the firmware is being watched.
+    owned: bool,
+    /// The firmware is believed to work.
+    healthy: bool,
+    /// The last request was answered.
+    answered: bool,
+    /// Milliseconds since the firmware started, as of the last answer and of the one before.
+    uptime: u64,
+    previous: u64,
+    requested: Instant<Monotonic>,
+}
+
+/// What messages from the firmware change.
+struct State {
+    caps: Option<Caps>,
+    too_old: bool,
+    waiters: [Option<Waiter>; WAITERS],
+    heartbeat: Heartbeat,
+    log: Log,
+    malformed: u64,
+    bmc_changed: bool,
+}
+
+struct Inner {
+    mailbox: Option<Mailbox>,
+    state: State,
+    buf: KBox<[u8; MAX_MESSAGE]>,
+}
+
+/// The firmware side of an adapter.
+#[pin_data]
+pub struct Fw {
+    #[pin]
+    inner: Mutex<Inner>,
+    #[pin]
+    answered: CondVar,
+}
+
+impl Fw {
+    /// Prepares everything; nothing is sent.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            inner <- new_mutex!(Inner {
+                mailbox: None,
+                state: State::new(),
+                buf: KBox::new([0; MAX_MESSAGE], GFP_KERNEL)?,
+            }),
+            answered <- new_condvar!(),
+        })
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            caps: None,
+            too_old: false,
+            waiters: [const { None }; WAITERS],
+            heartbeat: Heartbeat {
+                owned: false,
+                healthy: false,
+                answered: false,
+                uptime: 0,
+                previous: 0,
+                requested: Instant::now(),
+            },
+            log: Log::new(),
+            malformed: 0,
+            bmc_changed: false,
+        }
+    }
+
+    /// Takes in one message.
+    fn handle(&mut self, dev: &Device, bytes: &[u8]) -> Result {
+        let message = Message::parse(bytes).map_err(to_errno)?;
+        match message.id() {
+            id::FW_CAP_RESP => self.take_caps(dev, &message),
+            id::OWNERSHIP_RESP | id::HEARTBEAT_RESP => {
+                let uptime = messages::decode_uptime(&message).map_err(to_errno)?;
+                self.heartbeat.uptime = uptime;
+                self.heartbeat.answered = true;
+                Ok(())
+            }
+            id::LOG_MSG_REQ => {
+                let log = &mut self.log;
+                messages::decode_logs(&message, |entry| log.push(entry)).map_err(Error::from)
+            }
+            reply => self.answer(reply, bytes),
+        }
+    }
+
+    fn take_caps(&mut self, dev: &Device, message: &Message<'_>) -> Result {
+        let before = self.caps.unwrap_or_default();
+        let caps = Caps::decode(message, &before).map_err(to_errno)?;
+        let version = caps.running.mgmt.version;
+        if version < Version::MIN {
+            let [major, minor, patch, build] = version.parts();
+            dev_err!(
+                dev,
+                "firmware {}.{}.{}.{} is older than 0.10.6.0, which is required\n",
+                major,
+                minor,
+                patch,
+                build
+            );
+            self.too_old = true;
+            return Ok(());
+        }
+        if caps.running.mgmt.commit().is_empty() && self.caps.is_none() {
+            dev_warn!(dev, "firmware did not name its commit\n");
+        }
+        self.caps = Some(caps);
+        self.bmc_changed = true;
+        Ok(())
+    }
+
+    /// Hands an answer to the one who waits for it.
+    fn answer(&mut self, reply: u16, bytes: &[u8]) -> Result {
+        let waiter = self
+            .waiters
+            .iter_mut()
+            .flatten()
+            .find(|waiter| waiter.reply == reply && waiter.answer.is_none())
+            .ok_or(ENOENT)?;
+        let mut copy = KVec::new();
+        copy.extend_from_slice(bytes, GFP_KERNEL)?;
+        waiter.answer = Some(Ok(copy));
+        Ok(())
+    }
+
+    /// Reserves a place for an answer of type `reply` and returns its index.
+    fn reserve(&mut self, reply: u16) -> Result<usize> {
+        if self.waiters.iter().flatten().any(|w| w.reply == reply) {
+            return Err(EEXIST);
+        }
+        let (index, slot) = self
+            .waiters
+            .iter_mut()
+            .enumerate()
+            .find(|(_, slot)| slot.is_none())
+            .ok_or(EXFULL)?;
+        *slot = Some(Waiter {
+            reply,
+            answer: None,
+        });
+        Ok(index)
+    }
+
+    /// Lets all who wait fail.
+    fn fail_waiters(&mut self, error: Error) {
+        for waiter in self.waiters.iter_mut().flatten() {
+            waiter.answer.get_or_insert(Err(error));
+        }
+    }
+}
+
+impl Inner {
+    fn send<R: Request>(&mut self, csr: &Csr, request: &R) -> Result {
+        let mailbox = self.mailbox.as_mut().ok_or(ENODEV)?;
+        mailbox.send(csr, &mut self.buf[..], request)
+    }
+
+    /// Handles what the firmware has done. Returns whether there may be more.
+    fn poll(&mut self, csr: &Csr, dev: &Device) -> bool {
+        let Self {
+            mailbox: Some(mailbox),
+            state,
+            buf,
+        } = self
+        else {
+            return false;
+        };
+        mailbox::take_event(csr);
+        mailbox.reap_tx(csr);
+        for _ in 0..BUDGET {
+            let outcome = match mailbox.receive(csr, &mut buf[..]) {
+                Ok(None) => return false,
+                Ok(Some(Received::Nothing)) => continue,
+                Ok(Some(Received::Message(len))) => {
+                    let bytes = buf.get(..len).unwrap_or_default();
+                    state.handle(dev, bytes).map_err(|error| (error, bytes))
+                }
+                Err(error) => Err((error, &[][..])),
+            };
+            if let Err((error, bytes)) = outcome {
+                state.malformed += 1;
+                if state.malformed <= LOGGED {
+                    let start = bytes.get(..16).unwrap_or(bytes);
+                    dev_warn!(dev, "unusable firmware message: {:?}: {:02x?}\n", error, start);
+                }
+            }
+        }
+        true
+    }
+
+    /// Gives up a mailbox whose version is too old to talk to.
+    fn check_version(&mut self) -> Result {
+        if !self.state.too_old {
+            return Ok(());
+        }
+        if let Some(mailbox) = &mut self.mailbox {
+            mailbox.close_tx();
+        }
+        Err(ENODEV)
+    }
+
+    fn errors(&self) -> u64 {
+        self.mailbox.as_ref().map_or(0, Mailbox::errors)
+    }
+}
+
+/// Whether less than the firmware's time has passed since `start`.
+fn in_time(start: Instant<Monotonic>) -> bool {
+    start.elapsed() < Delta::from_millis(i64::from(TIMEOUT_MS))
+}
+
+/// Bring-up and shutdown.
+impl Fbnic {
+    /// Starts the mailbox and waits for the firmware's capabilities. Sleeps up to 10 s.
+    ///
+    /// The firmware's vector must be masked and stay so until [`Fbnic::fw_irq_enable`].
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `ENODEV` if the device is gone or the firmware too old; `ETIMEDOUT`. Nothing is
+    /// left running after an error.
+    pub fn fw_bring_up(&self, dev: &Device<Bound>) -> Result {
+        let mailbox = Mailbox::new(&self.csr, dev)?;
+        {
+            let mut inner = self.fw.inner.lock();
+            inner.state.caps = None;
+            inner.state.too_old = false;
+            inner.mailbox = Some(mailbox);
+        }
+        let outcome = self.fw_handshake(Instant::now());
+        if let Err(error) = outcome {
+            dev_err!(self.dev(), "firmware mailbox did not come up: {:?}\n", error);
+            self.fw_stop_mailbox();
+        }
+        outcome
+    }
+
+    fn fw_handshake(&self, start: Instant<Monotonic>) -> Result {
+        // Each reset makes the firmware raise its interrupt, should the first have been missed.
+        loop {
+            Direction::Tx.reset(&self.csr);
+            if !self.csr.is_present() {
+                return Err(ENODEV);
+            }
+            fsleep(Delta::from_millis(POLL_MS));
+            if mailbox::take_event(&self.csr) {
+                break;
+            }
+            if !in_time(start) {
+                return Err(ETIMEDOUT);
+            }
+        }
+
+        if let Some(mailbox) = &mut self.fw.inner.lock().mailbox {
+            mailbox.open(&self.csr, self.params.relaxed_ordering)?;
+        }
+        let mut asked_after = None;
+        loop {
+            let mut inner = self.fw.inner.lock();
+            // An error may have been that of the request or of its answer: ask again.
+            let errors = inner.errors();
+            if asked_after != Some(errors) {
+                inner.send(&self.csr, &HostCapReq)?;
+                asked_after = Some(errors);
+            }
+            drop(inner);
+            fsleep(Delta::from_millis(POLL_MS));
+
+            let mut inner = self.fw.inner.lock();
+            inner.poll(&self.csr, self.dev());
+            inner.check_version()?;
+            if inner.state.caps.is_some() {
+                return Ok(());
+            }
+            if !self.csr.is_present() {
+                return Err(ENODEV);
+            }
+            if !in_time(start) {
+                return Err(ETIMEDOUT);
+            }
+        }
+    }
+
+    /// Lets the firmware raise its vector. Its interrupt must have been requested.
+    pub fn fw_irq_enable(&self) {
+        self.csr.write32(intr_mask_clear(0), 1 << FW_VECTOR);
+    }
+
+    /// Masks the firmware's vector.
+    pub fn fw_irq_disable(&self) {
+        self.csr.write32(intr_mask_set(0), 1 << FW_VECTOR);
+    }
+
+    /// The body of the interrupt thread of the firmware's vector.
+    pub fn fw_irq(&self) {
+        let mut inner = self.fw.inner.lock();
+        let more = inner.poll(&self.csr, self.dev());
+        // Firmware that is faster than we are must not keep us here, nor be forgotten.
+        if more {
+            self.csr.write32(intr_set(0), 1 << FW_VECTOR);
+        }
+        let open = inner.mailbox.is_some();
+        drop(inner);
+        self.fw.answered.notify_all();
+        if open {
+            self.fw_irq_enable();
+        }
+    }
+
+    /// Stops the mailbox. The vector must be masked and its handler not running.
+    ///
+    /// Whoever waits for an answer gets `EPIPE`. Messages already sent, such as the one that stops
+    /// the logs, are given up to 10 s to be read.
+    pub fn fw_shutdown(&self) {
+        let start = Instant::<Monotonic>::now();
+        loop {
+            let mut inner = self.fw.inner.lock();
+            inner.state.fail_waiters(EPIPE);
+            let Some(mailbox) = &mut inner.mailbox else {
+                break;
+            };
+            mailbox.close_tx();
+            mailbox.reap_tx(&self.csr);
+            if mailbox.tx_is_empty() || !self.csr.is_present() || !in_time(start) {
+                break;
+            }
+            drop(inner);
+            fsleep(Delta::from_millis(POLL_MS));
+        }
+        self.fw.answered.notify_all();
+        self.fw_stop_mailbox();
+    }
+
+    /// Resets the rings and frees their memory.
+    fn fw_stop_mailbox(&self) {
+        let mut inner = self.fw.inner.lock();
+        inner.state.heartbeat.owned = false;
+        if let Some(mut mailbox) = inner.mailbox.take() {
+            mailbox.stop(&self.csr);
+        }
+    }
+}
+
+/// Requests.
+impl Fbnic {
+    /// What the firmware said last about itself. All zero before [`Fbnic::fw_bring_up`].
+    pub fn fw_caps(&self) -> Caps {
+        self.fw.inner.lock().state.caps.unwrap_or_default()
+    }
+
+    /// Sends a message that is not answered.
+    pub(crate) fn fw_send<R: Request>(&self, request: &R) -> Result {
+        self.fw.inner.lock().send(&self.csr, request)
+    }
+
+    /// Sends a request and waits for its answer, up to 10 s.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if the same request is under way, `EXFULL` if too many others are, `EBUSY` if the
+    /// mailbox is full, `ENODEV` if it is closed, `EPIPE` if it was closed while waiting,
+    /// `ETIMEDOUT`, `EINTR`, `EBADMSG` if the answer makes no sense, or what the firmware answered.
+    pub(crate) fn fw_call<C: Call>(&self, call: &C) -> Result<C::Reply> {
+        let mut inner = self.fw.inner.lock();
+        let index = inner.state.reserve(C::REPLY)?;
+        let outcome = inner.send(&self.csr, call);
+
+        let mut left = msecs_to_jiffies(TIMEOUT_MS);
+        let answer = loop {
+            if let Err(error) = outcome {
+                break Err(error);
+            }
+            let waiter = inner.state.waiters.get_mut(index).and_then(Option::as_mut);
+            if let Some(answer) = waiter.and_then(|waiter| waiter.answer.take()) {
+                break answer;
+            }
+            match self.fw.answered.wait_interruptible_timeout(&mut inner, left) {
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Timeout => break Err(ETIMEDOUT),
+                CondVarTimeoutResult::Signal { .. } => break Err(EINTR),
+            }
+        };
+        if let Some(slot) = inner.state.waiters.get_mut(index) {
+            *slot = None;
+        }
+        drop(inner);
+
+        let bytes = answer?;
+        let message = Message::parse(&bytes).map_err(to_errno)?;
+        Ok(call.decode(&message)?)
+    }
+
+    /// Reads temperature and voltage. Sleeps; see [`Fbnic::fw_call`] for errors.
+    pub fn fw_sensors(&self) -> Result<Sensors> {
+        self.fw_call(&SensorRead)
+    }
+
+    /// Reads the memory of the transceiver module. Sleeps; see [`Fbnic::fw_call`] for errors.
+    pub fn fw_qsfp_read(&self, read: QsfpRead) -> Result<QsfpData> {
+        if usize::try_from(read.length)? > messages::QSFP_PAGE {
+            return Err(EINVAL);
+        }
+        self.fw_call(&read)
+    }
+
+    /// Sends one message with every kind of attribute and checks that it comes back unchanged.
+    pub fn fw_self_test(&self) -> Result {
+        self.fw_call(&SelfTest)
+    }
+
+    /// Starts or stops the firmware's log messages, if it has any.
+    pub fn fw_logs(&self, enable: bool) {
+        let mut inner = self.fw.inner.lock();
+        let version = inner.state.caps.unwrap_or_default().running.mgmt.version;
+        if version < Version::MIN_LOG {
+            return;
+        }
+        let request = SendLogs {
+            enable,
+            history: version >= Version::MIN_LOG_HISTORY && inner.state.log.is_empty(),
+        };
+        if let Err(error) = inner.send(&self.csr, &request) {
+            dev_warn!(self.dev(), "cannot switch firmware logs: {:?}\n", error);
+        }
+    }
+
+    /// Calls `sink` for each kept log entry, the oldest first. `sink` must not use the firmware.
+    pub fn fw_for_each_log(&self, sink: impl FnMut(LogEntry<'_>)) {
+        self.fw.inner.lock().state.log.for_each(sink);
+    }
+
+    /// Whether the capabilities were (re)read since the last call.
+    pub(crate) fn fw_take_bmc_changed(&self) -> bool {
+        core::mem::take(&mut self.fw.inner.lock().state.bmc_changed)
+    }
+
+    /// Whether messages can be sent.
+    pub(crate) fn fw_is_open(&self) -> bool {
+        let inner = self.fw.inner.lock();
+        inner.mailbox.as_ref().is_some_and(Mailbox::is_open)
+    }
+}
+
+/// What the periodic look at the firmware found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum FwHealth {
+    /// Nothing to report.
+    Good,
+    /// The firmware has crashed or was restarted; the port has been taken again.
+    Recovered,
+}
+
+/// Ownership of the port, and the firmware's health.
+impl Fbnic {
+    /// Takes the port and makes sure that the firmware has noticed. Sleeps up to 10 s.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if it did not notice, `EINTR`, or those of sending.
+    pub fn fw_take_ownership(&self) -> Result {
+        let mut inner = self.fw.inner.lock();
+        self.fw_claim(&mut inner)?;
+
+        let mut left = msecs_to_jiffies(TIMEOUT_MS);
+        while !inner.state.heartbeat.answered {
+            if inner.mailbox.is_none() {
+                return Err(EPIPE);
+            }
+            match self.fw.answered.wait_interruptible_timeout(&mut inner, left) {
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Timeout => return Err(self.fw_give_up(inner, ETIMEDOUT)),
+                CondVarTimeoutResult::Signal { .. } => return Err(self.fw_give_up(inner, EINTR)),
+            }
+        }
+        if let Err(error) = self.fw_request_heartbeat(&mut inner) {
+            return Err(self.fw_give_up(inner, error));
+        }
+        Ok(())
+    }
+
+    /// Takes back a claim that did not work out, and passes on why.
+    fn fw_give_up(&self, inner: impl core::ops::DerefMut<Target = Inner>, error: Error) -> Error {
+        drop(inner);
+        self.fw_release_ownership();
+        error
+    }
+
+    fn fw_claim(&self, inner: &mut Inner) -> Result {
+        inner.send(&self.csr, &OwnershipReq { take: true })?;
+        inner.state.heartbeat = Heartbeat {
+            owned: true,
+            healthy: true,
+            answered: false,
+            uptime: 0,
+            previous: 0,
+            requested: Instant::now(),
+        };
+        Ok(())
+    }
+
+    fn fw_request_heartbeat(&self, inner: &mut Inner) -> Result {
+        inner.send(&self.csr, &HeartbeatReq)?;
+        let heartbeat = &mut inner.state.heartbeat;
+        heartbeat.requested = Instant::now();
+        heartbeat.previous = heartbeat.uptime;
+        heartbeat.answered = false;
+        Ok(())
+    }
+
+    /// Gives the port back.
+    pub fn fw_release_ownership(&self) {
+        let mut inner = self.fw.inner.lock();
+        inner.state.heartbeat.owned = false;
+        // A closed mailbox has been told that the host is gone by the reset of its rings.
+        let _ = inner.send(&self.csr, &OwnershipReq { take: false });
+    }
+
+    /// Once a second: asks for a sign of life every 10 s and takes the port again after a crash.
+    pub(crate) fn fw_check_health(&self) -> FwHealth {
+        let mut inner = self.fw.inner.lock();
+        if !inner.state.heartbeat.owned {
+            return FwHealth::Good;
+        }
+        if inner.state.heartbeat.healthy {
+            self.fw_check_heartbeat(&mut inner);
+        }
+        // After a crash the mailbox drains first: the new firmware still reads what was sent.
+        let drained = inner.mailbox.as_ref().is_some_and(Mailbox::tx_is_empty);
+        if inner.state.heartbeat.healthy || !drained {
+            return FwHealth::Good;
+        }
+        match self.fw_claim(&mut inner) {
+            Ok(()) => FwHealth::Recovered,
+            Err(error) => {
+                dev_err!(self.dev(), "firmware recovery failed: {:?}\n", error);
+                FwHealth::Good
+            }
+        }
+    }
+
+    fn fw_check_heartbeat(&self, inner: &mut Inner) {
+        let heartbeat = &mut inner.state.heartbeat;
+        if heartbeat.requested.elapsed() < Delta::from_millis(HEARTBEAT_MS) {
+            return;
+        }
+        if !heartbeat.answered || heartbeat.uptime < heartbeat.previous {
+            dev_warn!(self.dev(), "firmware stopped or was restarted\n");
+            heartbeat.healthy = false;
+        }
+        if let Err(error) = self.fw_request_heartbeat(inner) {
+            dev_warn!(self.dev(), "cannot ask firmware for a heartbeat: {:?}\n", error);
+        }
+    }
+}
