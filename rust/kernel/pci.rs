@@ -138,8 +138,8 @@ unsafe impl<T: PowerDriver> driver::RegistrationOps for Adapter<T> {
         unsafe {
             let drv = pdrv.get();
             (*drv).shutdown = Some(Self::shutdown_callback);
-            (*drv).err_handler = &raw const Tables::<T>::ERROR_HANDLERS.0;
-            (*drv).driver.pm = &raw const Tables::<T>::PM_OPS.0;
+            (*drv).err_handler = Tables::<T>::ERROR_HANDLERS;
+            (*drv).driver.pm = Tables::<T>::PM_OPS;
         }
 
         // SAFETY: Our caller keeps `pdrv` pinned until the matching `unregister()`. The kernel's
@@ -153,17 +153,10 @@ unsafe impl<T: PowerDriver> driver::RegistrationOps for Adapter<T> {
     }
 }
 
-/// A table of function pointers in read-only memory.
-#[repr(transparent)]
-struct Table<T>(T);
-
-// SAFETY: The tables are never written to and hold nothing but function pointers.
-unsafe impl<T> Sync for Table<T> {}
-
 struct Tables<T>(PhantomData<T>);
 
 impl<T: PowerDriver> Tables<T> {
-    const PM_OPS: &'static Table<bindings::dev_pm_ops> = &Table(bindings::dev_pm_ops {
+    const PM_OPS: &'static bindings::dev_pm_ops = &bindings::dev_pm_ops {
         suspend: Some(Adapter::<T>::suspend_callback),
         resume: Some(Adapter::<T>::resume_callback),
         freeze: Some(Adapter::<T>::suspend_callback),
@@ -172,17 +165,17 @@ impl<T: PowerDriver> Tables<T> {
         restore: Some(Adapter::<T>::resume_callback),
         // SAFETY: All remaining fields are optional function pointers, for which zero is `None`.
         ..unsafe { core::mem::zeroed() }
-    });
+    };
 
-    const ERROR_HANDLERS: &'static Table<bindings::pci_error_handlers> =
-        &Table(bindings::pci_error_handlers {
+    const ERROR_HANDLERS: &'static bindings::pci_error_handlers =
+        &bindings::pci_error_handlers {
             error_detected: Some(Adapter::<T>::error_detected_callback),
             slot_reset: Some(Adapter::<T>::slot_reset_callback),
             resume: Some(Adapter::<T>::error_resume_callback),
             // SAFETY: All remaining fields are optional function pointers, for which zero is
             // `None`.
             ..unsafe { core::mem::zeroed() }
-        });
+        };
 }
 
 impl<T: PowerDriver> Adapter<T> {

@@ -107,21 +107,15 @@ unsafe impl<T: Operations> Send for Devlink<T> {}
 // SAFETY: devlink does its own locking, and `T` is `Sync`.
 unsafe impl<T: Operations> Sync for Devlink<T> {}
 
-#[repr(transparent)]
-struct Table<T>(T);
-
-// SAFETY: The table is never written to; its pointers refer to functions and static data.
-unsafe impl<T> Sync for Table<T> {}
-
 /// Alignment devlink gives the private area (`NETDEV_ALIGN`).
 const PRIV_ALIGN: usize = 32;
 
 impl<T: Operations> Devlink<T> {
-    const OPS: &'static Table<bindings::devlink_ops> = &Table(bindings::devlink_ops {
+    const OPS: &'static bindings::devlink_ops = &bindings::devlink_ops {
         info_get: Some(Self::info_get_callback),
         // SAFETY: Numbers and optional function pointers, for which zero means "not there".
         ..unsafe { core::mem::zeroed() }
-    });
+    };
 
     /// Allocates an instance for `parent`. Nobody sees it until it is registered.
     ///
@@ -136,7 +130,7 @@ impl<T: Operations> Devlink<T> {
         // it. `init_net` lives for ever.
         let devlink = unsafe {
             bindings::devlink_alloc_ns(
-                &raw const Self::OPS.0,
+                Self::OPS,
                 size_of::<T>(),
                 (&raw mut bindings::init_net).cast(),
                 parent,
@@ -306,8 +300,8 @@ unsafe impl<T: Operations, R: Reporter> Send for HealthReporter<T, R> {}
 unsafe impl<T: Operations, R: Reporter> Sync for HealthReporter<T, R> {}
 
 impl<T: Operations, R: Reporter> HealthReporter<T, R> {
-    const OPS: &'static Table<bindings::devlink_health_reporter_ops> =
-        &Table(bindings::devlink_health_reporter_ops {
+    const OPS: &'static bindings::devlink_health_reporter_ops =
+        &bindings::devlink_health_reporter_ops {
             name: R::NAME.as_ptr().cast_mut().cast(),
             dump: Some(Self::dump_callback),
             diagnose: if R::HAS_DIAGNOSE {
@@ -317,7 +311,7 @@ impl<T: Operations, R: Reporter> HealthReporter<T, R> {
             },
             // SAFETY: Numbers and optional function pointers, for which zero means "not there".
             ..unsafe { core::mem::zeroed() }
-        });
+        };
 
     /// Creates a reporter. Process context, instance lock not held.
     pub fn new(devlink: Arc<Devlink<T>>, data: R) -> Result<Self> {
@@ -329,7 +323,7 @@ impl<T: Operations, R: Reporter> HealthReporter<T, R> {
         let reporter = kernel::error::from_err_ptr(unsafe {
             bindings::devlink_health_reporter_create(
                 devlink.devlink.as_ptr(),
-                &raw const Self::OPS.0,
+                Self::OPS,
                 data_ptr,
             )
         })?;

@@ -126,14 +126,8 @@ unsafe impl<M: MacOperations, T: mdio::Operations> Send for Phylink<M, T> {}
 // SAFETY: phylink does its own locking; `M` and `Pcs` are `Sync`.
 unsafe impl<M: MacOperations, T: mdio::Operations> Sync for Phylink<M, T> {}
 
-#[repr(transparent)]
-struct Table<T>(T);
-
-// SAFETY: The table is never written to and holds nothing but function pointers.
-unsafe impl<T> Sync for Table<T> {}
-
 impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
-    const OPS: &'static Table<bindings::phylink_mac_ops> = &Table(bindings::phylink_mac_ops {
+    const OPS: &'static bindings::phylink_mac_ops = &bindings::phylink_mac_ops {
         mac_select_pcs: Some(Self::mac_select_pcs_callback),
         mac_prepare: Some(Self::mac_prepare_callback),
         mac_config: Some(Self::mac_config_callback),
@@ -142,7 +136,7 @@ impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
         mac_link_up: Some(Self::mac_link_up_callback),
         // SAFETY: Optional function pointers, for which zero is `None`.
         ..unsafe { core::mem::zeroed() }
-    });
+    };
 
     /// Creates the instance for `dev`, stopped.
     ///
@@ -179,7 +173,7 @@ impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
                         Opaque::cast_into(&raw const (*this.as_ptr()).config),
                         core::ptr::null(),
                         setup.interface.into_raw(),
-                        &raw const Self::OPS.0,
+                        Self::OPS,
                     )
                 },
             )?).ok_or(ENOMEM)?,

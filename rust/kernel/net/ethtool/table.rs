@@ -1,0 +1,559 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's table of ethtool operations, and the way from it to [`Operations`].
+
+use super::{
+    Channels,
+    Coalesce,
+    Cut,
+    ExtAck,
+    FecParam,
+    KernelRingParam,
+    LinkKsettings,
+    ModuleEeprom,
+    Operations,
+    PauseParam,
+    RingParam,
+    RmonHistRange,
+    Rxfh,
+    Strings,
+    RMON_HIST_MAX, //
+};
+use crate::{
+    bindings,
+    net::netdevice::NetDevice, //
+};
+
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    prelude::*, //
+};
+
+/// Makes the kernel's table of a driver's [`Operations`].
+pub struct Table<T: Operations>(PhantomData<T>);
+
+/// `$f` if the driver implements the operation, nothing otherwise.
+macro_rules! optional {
+    ($has:expr, $f:expr) => {
+        if $has {
+            Some($f)
+        } else {
+            None
+        }
+    };
+}
+
+impl<T: Operations> Table<T> {
+    /// The table.
+    pub const OPS: &'static bindings::ethtool_ops = &bindings::ethtool_ops {
+        // The second flag of the bit-field is `cap_link_lanes_supported`.
+        _bitfield_1: bindings::__BindgenBitfieldUnit::new([0, T::CAP_LINK_LANES as u8]),
+        op_needs_rtnl: T::OP_NEEDS_RTNL,
+        supported_coalesce_params: T::SUPPORTED_COALESCE_PARAMS,
+        supported_ring_params: T::SUPPORTED_RING_PARAMS,
+        get_link: Some(bindings::ethtool_op_get_link),
+        get_drvinfo: optional!(T::HAS_FW_VERSION, Self::get_drvinfo),
+        get_link_ext_stats: optional!(T::HAS_LINK_DOWN_EVENTS, Self::get_link_ext_stats),
+        get_coalesce: optional!(T::HAS_GET_COALESCE, Self::get_coalesce),
+        set_coalesce: optional!(T::HAS_SET_COALESCE, Self::set_coalesce),
+        get_ringparam: optional!(T::HAS_GET_RINGPARAM, Self::get_ringparam),
+        set_ringparam: optional!(T::HAS_SET_RINGPARAM, Self::set_ringparam),
+        get_channels: optional!(T::HAS_GET_CHANNELS, Self::get_channels),
+        set_channels: optional!(T::HAS_SET_CHANNELS, Self::set_channels),
+        get_pauseparam: optional!(T::HAS_GET_PAUSEPARAM, Self::get_pauseparam),
+        set_pauseparam: optional!(T::HAS_SET_PAUSEPARAM, Self::set_pauseparam),
+        get_pause_stats: optional!(T::HAS_PAUSE_STATS, Self::get_pause_stats),
+        get_strings: optional!(T::HAS_STATS_STRINGS, Self::get_strings),
+        get_ethtool_stats: optional!(T::HAS_STATS, Self::get_ethtool_stats),
+        get_sset_count: optional!(T::HAS_STATS, Self::get_sset_count),
+        get_rx_ring_count: optional!(T::HAS_RX_RING_COUNT, Self::get_rx_ring_count),
+        get_rxfh_key_size: optional!(T::HAS_GET_RXFH, Self::get_rxfh_key_size),
+        get_rxfh_indir_size: optional!(T::HAS_GET_RXFH, Self::get_rxfh_indir_size),
+        get_rxfh: optional!(T::HAS_GET_RXFH, Self::get_rxfh),
+        set_rxfh: optional!(T::HAS_SET_RXFH, Self::set_rxfh),
+        get_rxfh_fields: optional!(T::HAS_GET_RXFH_FIELDS, Self::get_rxfh_fields),
+        set_rxfh_fields: optional!(T::HAS_SET_RXFH_FIELDS, Self::set_rxfh_fields),
+        get_link_ksettings: optional!(T::HAS_GET_LINK_KSETTINGS, Self::get_link_ksettings),
+        get_fecparam: optional!(T::HAS_GET_FECPARAM, Self::get_fecparam),
+        get_fec_stats: optional!(T::HAS_FEC_STATS, Self::get_fec_stats),
+        get_eth_phy_stats: optional!(T::HAS_ETH_PHY_STATS, Self::get_eth_phy_stats),
+        get_eth_mac_stats: optional!(T::HAS_ETH_MAC_STATS, Self::get_eth_mac_stats),
+        get_eth_ctrl_stats: optional!(T::HAS_ETH_CTRL_STATS, Self::get_eth_ctrl_stats),
+        get_rmon_stats: optional!(T::HAS_RMON_STATS, Self::get_rmon_stats),
+        get_regs_len: optional!(T::HAS_REGS, Self::get_regs_len),
+        get_regs: optional!(T::HAS_REGS, Self::get_regs),
+        get_module_eeprom_by_page: optional!(
+            T::HAS_MODULE_EEPROM,
+            Self::get_module_eeprom_by_page
+        ),
+        // SAFETY: Numbers and optional function pointers, for which zero means "not there".
+        ..unsafe { core::mem::zeroed() }
+    };
+
+    /// Calls `f` with the device and its private data; `otherwise` if that is not a `T`.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be a valid network device for the duration of the call.
+    unsafe fn with<R>(
+        dev: *mut bindings::net_device,
+        otherwise: R,
+        f: impl FnOnce(&T, &NetDevice) -> R,
+    ) -> R {
+        // SAFETY: Passed on from the caller.
+        let dev = unsafe { NetDevice::from_ptr(dev) };
+
+        match dev.private::<T>() {
+            Some(private) => f(private, dev),
+            None => otherwise,
+        }
+    }
+
+    /// [`Table::with`] for callbacks that return an error number.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Table::with`].
+    unsafe fn try_with(
+        dev: *mut bindings::net_device,
+        f: impl FnOnce(&T, &NetDevice) -> Result,
+    ) -> c_int {
+        // SAFETY: Passed on from the caller.
+        unsafe { Self::with(dev, Err(EOPNOTSUPP), f) }.map_or_else(Error::to_errno, |()| 0)
+    }
+}
+
+/// The callbacks. Their safety requirements are those of the C interface: ethtool's core calls
+/// them for a device that has this table, with valid pointers to structures nobody else uses, and
+/// arrays of the lengths the driver has told it before.
+impl<T: Operations> Table<T> {
+    unsafe extern "C" fn get_drvinfo(
+        dev: *mut bindings::net_device,
+        info: *mut bindings::ethtool_drvinfo,
+    ) {
+        // SAFETY: See above.
+        unsafe {
+            // The last byte stays out of the writer's reach. It is zero, as the core zeroes the
+            // structure.
+            let [room @ .., _] = &mut (*info).fw_version;
+            Self::with(dev, (), |this, _| this.fw_version(&mut Cut(room)));
+        }
+    }
+
+    unsafe extern "C" fn get_link_ext_stats(
+        dev: *mut bindings::net_device,
+        stats: *mut bindings::ethtool_link_ext_stats,
+    ) {
+        // SAFETY: See above.
+        unsafe { Self::with(dev, (), |this, _| (*stats).link_down_events = this.link_down_events()) }
+    }
+
+    unsafe extern "C" fn get_coalesce(
+        dev: *mut bindings::net_device,
+        coalesce: *mut Coalesce,
+        _kernel_coalesce: *mut bindings::kernel_ethtool_coalesce,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe { Self::try_with(dev, |this, _| this.get_coalesce(&mut *coalesce)) }
+    }
+
+    unsafe extern "C" fn set_coalesce(
+        dev: *mut bindings::net_device,
+        coalesce: *mut Coalesce,
+        _kernel_coalesce: *mut bindings::kernel_ethtool_coalesce,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe {
+            Self::try_with(dev, |this, dev| {
+                this.set_coalesce(dev, &*coalesce, &mut ext_ack(extack))
+            })
+        }
+    }
+
+    unsafe extern "C" fn get_ringparam(
+        dev: *mut bindings::net_device,
+        ring: *mut RingParam,
+        kernel_ring: *mut KernelRingParam,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) {
+        // SAFETY: See above.
+        unsafe {
+            Self::with(dev, (), |this, _| {
+                this.get_ringparam(&mut *ring, &mut *kernel_ring)
+            })
+        }
+    }
+
+    unsafe extern "C" fn set_ringparam(
+        dev: *mut bindings::net_device,
+        ring: *mut RingParam,
+        kernel_ring: *mut KernelRingParam,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe {
+            Self::try_with(dev, |this, dev| {
+                this.set_ringparam(dev, &mut *ring, &*kernel_ring, &mut ext_ack(extack))
+            })
+        }
+    }
+
+    unsafe extern "C" fn get_channels(dev: *mut bindings::net_device, channels: *mut Channels) {
+        // SAFETY: See above.
+        unsafe { Self::with(dev, (), |this, _| this.get_channels(&mut *channels)) }
+    }
+
+    unsafe extern "C" fn set_channels(
+        dev: *mut bindings::net_device,
+        channels: *mut Channels,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe { Self::try_with(dev, |this, dev| this.set_channels(dev, &*channels)) }
+    }
+
+    unsafe extern "C" fn get_pauseparam(dev: *mut bindings::net_device, pause: *mut PauseParam) {
+        // SAFETY: See above.
+        unsafe { Self::with(dev, (), |this, _| this.get_pauseparam(&mut *pause)) }
+    }
+
+    unsafe extern "C" fn set_pauseparam(
+        dev: *mut bindings::net_device,
+        pause: *mut PauseParam,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe { Self::try_with(dev, |this, _| this.set_pauseparam(&mut *pause)) }
+    }
+
+    unsafe extern "C" fn get_strings(dev: *mut bindings::net_device, set: u32, data: *mut u8) {
+        if set != bindings::ethtool_stringset_ETH_SS_STATS {
+            return;
+        }
+
+        // SAFETY: See above. The core has allocated `T::STATS` names of this length.
+        unsafe {
+            let left = core::slice::from_raw_parts_mut(data.cast(), T::STATS);
+            Self::with(dev, (), |this, _| this.stats_strings(&mut Strings { left }));
+        }
+    }
+
+    unsafe extern "C" fn get_ethtool_stats(
+        dev: *mut bindings::net_device,
+        _stats: *mut bindings::ethtool_stats,
+        data: *mut u64,
+    ) {
+        // SAFETY: See above. The core has allocated `T::STATS` numbers.
+        unsafe {
+            let out = core::slice::from_raw_parts_mut(data, T::STATS);
+            Self::with(dev, (), |this, _| this.stats(out));
+        }
+    }
+
+    unsafe extern "C" fn get_sset_count(_dev: *mut bindings::net_device, set: c_int) -> c_int {
+        // CAST: The numbers of the string sets are small.
+        if set == bindings::ethtool_stringset_ETH_SS_STATS as c_int {
+            c_int::try_from(T::STATS).unwrap_or(0)
+        } else {
+            EOPNOTSUPP.to_errno()
+        }
+    }
+
+    unsafe extern "C" fn get_rx_ring_count(dev: *mut bindings::net_device) -> u32 {
+        // SAFETY: See above.
+        unsafe { Self::with(dev, 0, |this, _| this.rx_ring_count()) }
+    }
+
+    unsafe extern "C" fn get_rxfh_key_size(_dev: *mut bindings::net_device) -> u32 {
+        T::RXFH_KEY_SIZE
+    }
+
+    unsafe extern "C" fn get_rxfh_indir_size(_dev: *mut bindings::net_device) -> u32 {
+        T::RXFH_INDIR_SIZE
+    }
+
+    unsafe extern "C" fn get_rxfh(
+        dev: *mut bindings::net_device,
+        param: *mut bindings::ethtool_rxfh_param,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe {
+            (*param).hfunc = bindings::ETH_RSS_HASH_TOP as u8;
+            Self::try_with(dev, |this, _| this.get_rxfh(&mut rxfh::<T>(&*param)))
+        }
+    }
+
+    unsafe extern "C" fn set_rxfh(
+        dev: *mut bindings::net_device,
+        param: *mut bindings::ethtool_rxfh_param,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe {
+            let hfunc = u32::from((*param).hfunc);
+            if hfunc != bindings::ETH_RSS_HASH_NO_CHANGE && hfunc != bindings::ETH_RSS_HASH_TOP {
+                return EINVAL.to_errno();
+            }
+
+            Self::try_with(dev, |this, dev| this.set_rxfh(dev, &rxfh::<T>(&*param)))
+        }
+    }
+
+    unsafe extern "C" fn get_rxfh_fields(
+        dev: *mut bindings::net_device,
+        fields: *mut bindings::ethtool_rxfh_fields,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe {
+            Self::try_with(dev, |this, _| {
+                (*fields).data = this.get_rxfh_fields((*fields).flow_type)?;
+                Ok(())
+            })
+        }
+    }
+
+    unsafe extern "C" fn set_rxfh_fields(
+        dev: *mut bindings::net_device,
+        fields: *const bindings::ethtool_rxfh_fields,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe {
+            Self::try_with(dev, |this, dev| {
+                this.set_rxfh_fields(dev, (*fields).flow_type, (*fields).data)
+            })
+        }
+    }
+
+    unsafe extern "C" fn get_link_ksettings(
+        dev: *mut bindings::net_device,
+        settings: *mut LinkKsettings,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe { Self::try_with(dev, |this, _| this.get_link_ksettings(&mut *settings)) }
+    }
+
+    unsafe extern "C" fn get_fecparam(
+        dev: *mut bindings::net_device,
+        fec: *mut FecParam,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe { Self::try_with(dev, |this, _| this.get_fecparam(&mut *fec)) }
+    }
+
+    unsafe extern "C" fn get_module_eeprom_by_page(
+        dev: *mut bindings::net_device,
+        page: *const bindings::ethtool_module_eeprom,
+        extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: See above. The core has allocated `length` bytes at `data`.
+        let (request, out) = unsafe {
+            let page = &*page;
+            let request = ModuleEeprom {
+                offset: page.offset,
+                page: page.page,
+                bank: page.bank,
+                i2c_address: page.i2c_address,
+            };
+            (request, slice_of(page.data, page.length as usize))
+        };
+        let Some(out) = out else {
+            return EINVAL.to_errno();
+        };
+        let length = c_int::try_from(out.len()).unwrap_or(c_int::MAX);
+
+        // SAFETY: See above.
+        let result = unsafe {
+            Self::try_with(dev, |this, _| {
+                this.module_eeprom(request, out, &mut ext_ack(extack))
+            })
+        };
+        if result == 0 {
+            length
+        } else {
+            result
+        }
+    }
+
+    unsafe extern "C" fn get_regs_len(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: See above.
+        let words = unsafe { Self::with(dev, 0, |this, _| this.regs_len()) };
+
+        c_int::try_from(words * size_of::<u32>()).unwrap_or(0)
+    }
+
+    unsafe extern "C" fn get_regs(
+        dev: *mut bindings::net_device,
+        regs: *mut bindings::ethtool_regs,
+        data: *mut c_void,
+    ) {
+        // SAFETY: See above. The core has allocated `len` bytes at `data`, with the alignment of
+        // `vzalloc()`.
+        unsafe {
+            let words = (*regs).len as usize / size_of::<u32>();
+            let Some(out) = slice_of(data.cast(), words) else {
+                return;
+            };
+            (*regs).version = Self::with(dev, 0, |this, _| this.regs(out));
+        }
+    }
+}
+
+/// The statistics groups. The safety requirements are those of the other callbacks. Counters that
+/// are not written keep the value that stands for "not there".
+impl<T: Operations> Table<T> {
+    unsafe extern "C" fn get_pause_stats(
+        dev: *mut bindings::net_device,
+        stats: *mut bindings::ethtool_pause_stats,
+    ) {
+        // SAFETY: See above. All views of the union are numbers.
+        unsafe {
+            Self::with(dev, (), |this, _| {
+                let from = this.pause_stats();
+                let to = &mut (*stats).__bindgen_anon_1.__bindgen_anon_1;
+                to.tx_pause_frames = from.tx_pause_frames;
+                to.rx_pause_frames = from.rx_pause_frames;
+                to.tx_pause_storm_events = from.tx_pause_storm_events;
+            })
+        }
+    }
+
+    unsafe extern "C" fn get_fec_stats(
+        dev: *mut bindings::net_device,
+        stats: *mut bindings::ethtool_fec_stats,
+        _hist: *mut bindings::ethtool_fec_hist,
+    ) {
+        // SAFETY: See above.
+        unsafe {
+            Self::with(dev, (), |this, _| {
+                let from = this.fec_stats();
+                (*stats).corrected_blocks.total = from.corrected_blocks;
+                (*stats).uncorrectable_blocks.total = from.uncorrectable_blocks;
+            })
+        }
+    }
+
+    unsafe extern "C" fn get_eth_phy_stats(
+        dev: *mut bindings::net_device,
+        stats: *mut bindings::ethtool_eth_phy_stats,
+    ) {
+        // SAFETY: See above. All views of the union are numbers.
+        unsafe {
+            Self::with(dev, (), |this, _| {
+                let to = &mut (*stats).__bindgen_anon_1.__bindgen_anon_1;
+                to.SymbolErrorDuringCarrier = this.eth_phy_stats();
+            })
+        }
+    }
+
+    unsafe extern "C" fn get_eth_mac_stats(
+        dev: *mut bindings::net_device,
+        stats: *mut bindings::ethtool_eth_mac_stats,
+    ) {
+        // SAFETY: See above. All views of the union are numbers.
+        unsafe {
+            Self::with(dev, (), |this, _| {
+                let from = this.eth_mac_stats();
+                let to = &mut (*stats).__bindgen_anon_1.__bindgen_anon_1;
+                to.FramesTransmittedOK = from.FramesTransmittedOK;
+                to.FramesReceivedOK = from.FramesReceivedOK;
+                to.FrameCheckSequenceErrors = from.FrameCheckSequenceErrors;
+                to.AlignmentErrors = from.AlignmentErrors;
+                to.OctetsTransmittedOK = from.OctetsTransmittedOK;
+                to.FramesLostDueToIntMACXmitError = from.FramesLostDueToIntMACXmitError;
+                to.OctetsReceivedOK = from.OctetsReceivedOK;
+                to.FramesLostDueToIntMACRcvError = from.FramesLostDueToIntMACRcvError;
+                to.MulticastFramesXmittedOK = from.MulticastFramesXmittedOK;
+                to.BroadcastFramesXmittedOK = from.BroadcastFramesXmittedOK;
+                to.MulticastFramesReceivedOK = from.MulticastFramesReceivedOK;
+                to.BroadcastFramesReceivedOK = from.BroadcastFramesReceivedOK;
+                to.FrameTooLongErrors = from.FrameTooLongErrors;
+            })
+        }
+    }
+
+    unsafe extern "C" fn get_eth_ctrl_stats(
+        dev: *mut bindings::net_device,
+        stats: *mut bindings::ethtool_eth_ctrl_stats,
+    ) {
+        // SAFETY: See above. All views of the union are numbers.
+        unsafe {
+            Self::with(dev, (), |this, _| {
+                let from = this.eth_ctrl_stats();
+                let to = &mut (*stats).__bindgen_anon_1.__bindgen_anon_1;
+                to.MACControlFramesTransmitted = from.MACControlFramesTransmitted;
+                to.MACControlFramesReceived = from.MACControlFramesReceived;
+            })
+        }
+    }
+
+    unsafe extern "C" fn get_rmon_stats(
+        dev: *mut bindings::net_device,
+        stats: *mut bindings::ethtool_rmon_stats,
+        ranges: *mut *const RmonHistRange,
+    ) {
+        const {
+            let last = T::RMON_RANGES.last();
+            assert!(!T::HAS_RMON_STATS || T::RMON_RANGES.len() <= RMON_HIST_MAX + 1);
+            assert!(!T::HAS_RMON_STATS || matches!(last, Some(RmonHistRange { low: 0, high: 0 })));
+        };
+
+        // SAFETY: See above. All views of the union are numbers. The table of ranges is static
+        // and, as asserted, ended.
+        unsafe {
+            Self::with(dev, (), |this, _| {
+                let from = this.rmon_stats();
+                let to = &mut (*stats).__bindgen_anon_1.__bindgen_anon_1;
+                to.undersize_pkts = from.undersize_pkts;
+                to.oversize_pkts = from.oversize_pkts;
+                to.fragments = from.fragments;
+                to.jabbers = from.jabbers;
+                to.hist = from.hist;
+                to.hist_tx = from.hist_tx;
+                *ranges = T::RMON_RANGES.as_ptr();
+            })
+        }
+    }
+}
+
+/// # Safety
+///
+/// `ack` must be null or valid for `'a`.
+unsafe fn ext_ack<'a>(ack: *mut bindings::netlink_ext_ack) -> ExtAck<'a> {
+    ExtAck {
+        ack,
+        _request: PhantomData,
+    }
+}
+
+/// # Safety
+///
+/// `data` must be null or point to `len` initialised values nobody else uses during `'a`.
+unsafe fn slice_of<'a, V>(data: *mut V, len: usize) -> Option<&'a mut [V]> {
+    let data = NonNull::new(data)?;
+
+    // SAFETY: By the caller's promise.
+    Some(unsafe { core::slice::from_raw_parts_mut(data.as_ptr(), len) })
+}
+
+/// # Safety
+///
+/// The arrays in `param`, where there are any, must have the sizes `T` says, and be nobody else's
+/// during `'a`.
+unsafe fn rxfh<'a, T: Operations>(param: &bindings::ethtool_rxfh_param) -> Rxfh<'a> {
+    // SAFETY: By the caller's promise.
+    unsafe {
+        Rxfh {
+            key: slice_of(param.key, T::RXFH_KEY_SIZE as usize),
+            indir: slice_of(param.indir, T::RXFH_INDIR_SIZE as usize),
+        }
+    }
+}
