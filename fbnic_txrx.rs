@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Queues: how packets get to the device and from it.
+//!
+//! The device has 128 queue sets, each with a transmit triad (two work queues and a completion
+//! queue) and a receive triad (header and payload buffers and a completion queue). A
+//! [`NapiVector`] serves some of them with one interrupt.
+//!
+//! Life of the queues, all in process context under the netdev lock:
+//!
+//! 1. [`NapiVector::new`] allocates, [`NapiVector::bind`] announces to the stack.
+//! 2. [`NapiVector::enable`] for each vector, [`Csr::flush`](crate::fbnic_csr::Csr::flush), then
+//!    [`NapiVector::fill`].
+//! 3. The NAPI contexts are enabled, [`Vector::unmask`], [`kick`]. Packets flow.
+//! 4. The NAPI contexts are disabled, [`Vector::mask`]; transmit queues are stopped.
+//! 5. [`NapiVector::disable`] for each vector, a flush, [`wait_all_queues_idle`].
+//! 6. [`NapiVector::flush`] throws away what is left. Then step 2 again, or drop.
+
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    io::poll::read_poll_timeout,
+    prelude::*,
+    sync::Arc,
+    time::Delta, //
+};
+
+use crate::{
+    desc_ring::DescRing,
+    fbnic_csr::{
+        intr,
+        qm,
+        queue as regs,
+        tce, //
+    },
+    fbnic_dev::Fbnic,
+    net::{
+        napi::{
+            Budget,
+            Handler,
+            NapiHandle,
+            PollContext,
+            WorkDone, //
+        },
+        netdevice::NetDevice, //
+    },
+};
+
+mod config;
+mod desc;
+mod headers;
+mod ring;
+mod rx;
+mod stats;
+mod tx;
+
+pub use config::{
+    vector_layout,
+    Config,
+    VectorLayout,
+    HDS_THRESH_DEFAULT,
+    HDS_THRESH_MAX,
+    MAX_RXQS,
+    MAX_TXQS,
+    RX_DESC_MIN, //
+};
+pub use ring::RingSize;
+pub use stats::{
+    RxSnapshot,
+    RxStats,
+    TxSnapshot,
+    TxStats, //
+};
+pub use tx::{
+    features_check,
+    TxProducer,
+    TX_DESC_MIN, //
+};
+
+/// The registers of one queue set.
+struct QueueRegs {
+    fbnic: Arc<Fbnic>,
+    index: u16,
+}
+
+impl QueueRegs {
+    fn new(fbnic: &Arc<Fbnic>, index: u16) -> Self {
+        Self {
+            fbnic: fbnic.clone(),
+            index,
+        }
+    }
+
+    fn fbnic(&self) -> &Fbnic {
+        &self.fbnic
+    }
+
+    #[inline]
+    fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// Returns the offset in BAR0 of register `reg` of this queue, bytes.
+    #[inline]
+    fn offset(&self, reg: usize) -> usize {
+        regs::queue_base(self.index.into()) + reg
+    }
+
+    #[inline]
+    fn write(&self, reg: usize, value: u32) {
+        self.write_at(self.offset(reg), value);
+    }
+
+    /// Writes the register at `offset` in BAR0.
+    #[inline]
+    fn write_at(&self, offset: usize, value: u32) {
+        self.fbnic.csr.write32(offset, value);
+    }
+
+    fn update(&self, reg: usize, clear: u32, set: u32) {
+        self.fbnic.csr.update32(self.offset(reg), clear, set);
+    }
+
+    fn write_base(&self, low: usize, high: usize, ring: &DescRing) {
+        let addr = ring.dma_address();
+        // CAST: The halves of the address.
+        self.write(low, addr as u32);
+        self.write(high, (addr >> 32) as u32);
+    }
+}
+
+/// An interrupt vector that completions raise.
+#[derive(Clone)]
+pub struct Vector {
+    fbnic: Arc<Fbnic>,
+    index: u32,
+}
+
+impl Vector {
+    /// Returns the number of the vector.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    fn offset(&self) -> usize {
+        // CAST: At most 255.
+        intr::intr_cq_rearm(self.index as usize)
+    }
+
+    /// Lets the vector interrupt once more. Any context.
+    #[inline]
+    fn rearm(&self) {
+        self.fbnic
+            .csr
+            .write32(self.offset(), intr::INTR_CQ_REARM_INTR_UNMASK);
+    }
+
+    /// Sets the moderation time-outs and unmasks the vector. Any context.
+    pub fn unmask(&self, cfg: &Config) {
+        self.set_usecs(cfg, intr::INTR_CQ_REARM_INTR_UNMASK);
+    }
+
+    /// Sets the moderation time-outs. Any context.
+    pub fn set_moderation(&self, cfg: &Config) {
+        self.set_usecs(cfg, 0);
+    }
+
+    fn set_usecs(&self, cfg: &Config, bits: u32) {
+        let clamp = |usecs: u16| u32::from(usecs).min(intr::INTR_CQ_REARM_TIMEOUT_MAX);
+        let value = bits
+            | intr::INTR_CQ_REARM_RCQ_TIMEOUT_UPD_EN
+            | clamp(cfg.rx_usecs) << intr::INTR_CQ_REARM_RCQ_TIMEOUT_SHIFT
+            | intr::INTR_CQ_REARM_TCQ_TIMEOUT_UPD_EN
+            | clamp(cfg.tx_usecs) << intr::INTR_CQ_REARM_TCQ_TIMEOUT_SHIFT;
+        self.fbnic.csr.write32(self.offset(), value);
+    }
+
+    /// Keeps the vector from interrupting. Any context.
+    pub fn mask(&self) {
+        // CAST: At most 255.
+        let word = self.index as usize / 32;
+        self.fbnic
+            .csr
+            .write32(intr::intr_mask_set(word), 1 << (self.index % 32));
+    }
+}
+
+/// A set of interrupt vectors, a bit for each.
+#[derive(Default)]
+pub struct VectorSet([u32; intr::INTR_WORDS]);
+
+impl VectorSet {
+    /// Adds vector `index`.
+    pub fn insert(&mut self, index: u32) {
+        // CAST: At most 255; others have no word.
+        if let Some(word) = self.0.get_mut(index as usize / 32) {
+            *word |= 1 << (index % 32);
+        }
+    }
+}
+
+/// Makes the vectors interrupt now. Any context.
+///
+/// With `unmask` they do so even if they are masked, otherwise as soon as they are unmasked.
+pub fn kick(fbnic: &Fbnic, vectors: &VectorSet, unmask: bool) {
+    for (word, &bits) in vectors.0.iter().enumerate() {
+        if bits != 0 {
+            if unmask {
+                fbnic.csr.write32(intr::intr_mask_clear(word), bits);
+            }
+            fbnic.csr.write32(intr::intr_set(word), bits);
+        }
+    }
+    fbnic.csr.flush();
+}
+
+/// Chooses what receive queues do without buffers, after Tx pause was negotiated or not.
+///
+/// Any context; the queues may be running.
+pub fn config_drop_mode(fbnic: &Fbnic, cfg: &Config, tx_pause: bool) {
+    let value = cfg.rde_ctl0(tx_pause);
+    for queue in 0..usize::from(cfg.num_rx) {
+        fbnic
+            .csr
+            .write32(regs::queue_base(queue) + regs::RDE_CTL0, value);
+    }
+}
+
+/// The queues that one NAPI context serves.
+///
+/// Dropping it stops the queues if that was not done, and frees all of their memory. Fields are
+/// dropped in order.
+pub struct NapiVector {
+    tx: KVec<tx::TxConsumer>,
+    rx: KVec<rx::RxQueue>,
+    vector: Vector,
+    enabled: bool,
+}
+
+impl NapiVector {
+    /// Allocates the queues that `layout` names. Touches no register.
+    ///
+    /// Process context. `tx_stats` and `rx_stats` return the counters of a queue. Also returns the
+    /// other side of each transmit queue with the queue's number.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or `EINVAL` for sizes the device does not have.
+    pub fn new(
+        fbnic: &Arc<Fbnic>,
+        netdev: &NetDevice,
+        dev: &Device<Bound>,
+        cfg: &Config,
+        layout: &VectorLayout,
+        tx_stats: impl Fn(u16) -> Result<Arc<TxStats>>,
+        rx_stats: impl Fn(u16) -> Result<Arc<RxStats>>,
+    ) -> Result<(Self, KVec<(u16, TxProducer)>)> {
+        let mut this = Self {
+            tx: KVec::new(),
+            rx: KVec::new(),
+            vector: Vector {
+                fbnic: fbnic.clone(),
+                index: layout.vector(),
+            },
+            enabled: false,
+        };
+        let mut producers = KVec::new();
+        let size = RingSize::new(cfg.txq_size).ok_or(EINVAL)?;
+        for index in layout.txqs() {
+            let (producer, consumer) = tx::new_queue(fbnic, dev, index, size, tx_stats(index)?)?;
+            this.tx.push(consumer, GFP_KERNEL)?;
+            producers.push((index, producer), GFP_KERNEL)?;
+        }
+        for index in layout.rxqs() {
+            let queue = rx::RxQueue::new(fbnic, netdev, dev, index, cfg, rx_stats(index)?)?;
+            this.rx.push(queue, GFP_KERNEL)?;
+        }
+        Ok((this, producers))
+    }
+
+    /// Announces the receive queues to the stack as polled by `napi`.
+    ///
+    /// Process context, once after the NAPI context was created.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or what the stack says.
+    pub fn bind(&mut self, netdev: &NetDevice, napi: NapiHandle<'_>, napi_id: u32) -> Result {
+        self.rx
+            .iter_mut()
+            .try_for_each(|queue| queue.bind(netdev, napi, napi_id))
+    }
+
+    /// Returns the interrupt vector.
+    pub fn vector(&self) -> &Vector {
+        &self.vector
+    }
+
+    /// Returns the numbers of the transmit queues.
+    pub fn txqs(&self) -> impl Iterator<Item = u16> + '_ {
+        self.tx.iter().map(tx::TxConsumer::index)
+    }
+
+    /// Returns the numbers of the receive queues.
+    pub fn rxqs(&self) -> impl Iterator<Item = u16> + '_ {
+        self.rx.iter().map(rx::RxQueue::index)
+    }
+
+    /// Sets up all queues in the device and starts them. They must be empty.
+    pub fn enable(&mut self, cfg: &Config, tx_pause: bool) {
+        self.enabled = true;
+        for queue in &mut self.tx {
+            queue.enable(self.vector.index);
+        }
+        for queue in &mut self.rx {
+            queue.enable(cfg, tx_pause, self.vector.index);
+        }
+    }
+
+    /// Posts receive buffers.
+    pub fn fill(&mut self) {
+        for queue in &mut self.rx {
+            queue.fill();
+        }
+    }
+
+    /// Sets how many received frames raise the interrupt, while the queues are running.
+    pub fn set_rx_frames(&mut self, cfg: &Config) {
+        for queue in &mut self.rx {
+            queue.set_rx_frames(cfg, self.vector.index);
+        }
+    }
+
+    /// Tells the device to stop the queues, which takes until they are idle.
+    pub fn disable(&mut self) {
+        self.enabled = false;
+        for queue in &mut self.tx {
+            queue.disable();
+        }
+        for queue in &mut self.rx {
+            queue.disable();
+        }
+    }
+
+    /// Throws away everything in the rings, which must be idle, and resets the accounting of bytes.
+    ///
+    /// The transmit queues must be stopped.
+    pub fn flush(&mut self, netdev: &NetDevice) {
+        for queue in &mut self.tx {
+            queue.flush(netdev.tx_queue(queue.index().into()));
+        }
+        for queue in &mut self.rx {
+            queue.flush();
+        }
+    }
+
+    /// Waits until the device has stopped these queues and no others.
+    ///
+    /// # Errors
+    ///
+    /// `ETIMEDOUT` if one was not idle within 500 ms.
+    pub fn wait_idle(&self) -> Result {
+        let fbnic = &self.vector.fbnic;
+        for index in self.txqs() {
+            wait_queue_idle(fbnic, &qm::TX_IDLE, index)?;
+        }
+        for index in self.rxqs() {
+            wait_queue_idle(fbnic, &qm::RX_IDLE, index)?;
+        }
+        Ok(())
+    }
+}
+
+impl Handler for NapiVector {
+    #[inline]
+    fn poll(&mut self, napi: &PollContext<'_>, budget: Budget) -> WorkDone {
+        let limit = budget.limit();
+        let mut more = false;
+        for queue in &mut self.tx {
+            more |= queue.poll(napi, limit);
+        }
+        // Netpoll calls with 0 to get transmit completions only.
+        let mut work_done = 0u32;
+        if limit != 0 {
+            for queue in &mut self.rx {
+                work_done = work_done.saturating_add(queue.poll(napi, limit));
+            }
+        }
+        if more {
+            return budget.exhausted();
+        }
+        budget.complete(napi, work_done, || self.vector.rearm())
+    }
+}
+
+impl Drop for NapiVector {
+    fn drop(&mut self) {
+        if self.enabled {
+            // The rings are freed next, so the device must not use them any more.
+            self.disable();
+            self.vector.fbnic.csr.flush();
+            if self.wait_idle().is_err() {
+                dev_err!(self.vector.fbnic.dev(), "queues freed while not idle\n");
+            }
+        }
+    }
+}
+
+/// How often idle bits are read.
+const IDLE_POLL: Delta = Delta::from_micros(2);
+
+/// How long a queue may take to become idle.
+const IDLE_TIMEOUT: Delta = Delta::from_millis(500);
+
+/// Waits for all queues of the device to be idle, after they were disabled.
+///
+/// Transmit queues that are stuck have their packets discarded by the device. Process context;
+/// may sleep for up to 1.5 s.
+///
+/// # Errors
+///
+/// `ETIMEDOUT` if some queue did not become idle. What keeps it busy was logged.
+pub fn wait_all_queues_idle(fbnic: &Fbnic) -> Result {
+    let mut tx = wait_idle(fbnic, &qm::TX_IDLE);
+    if tx.is_err() {
+        dev_warn!(fbnic.dev(), "triggering Tx flush\n");
+        let drop_en = tce::TMI_DROP_CTRL_EN;
+        fbnic.csr.update32(tce::TMI_DROP_CTRL, 0, drop_en);
+        tx = wait_idle(fbnic, &qm::TX_IDLE);
+        fbnic.csr.update32(tce::TMI_DROP_CTRL, drop_en, 0);
+    }
+    if tx.is_err() {
+        dump_idle(fbnic, &qm::TX_IDLE);
+    }
+    let rx = wait_idle(fbnic, &qm::RX_IDLE);
+    if rx.is_err() {
+        dump_idle(fbnic, &qm::RX_IDLE);
+    }
+    tx.and(rx)
+}
+
+fn idle_words(groups: &[qm::IdleRegs]) -> impl Iterator<Item = (&qm::IdleRegs, usize)> {
+    groups
+        .iter()
+        .flat_map(|group| (0..group.words).map(move |word| (group, group.offset + 4 * word)))
+}
+
+fn wait_idle(fbnic: &Fbnic, groups: &[qm::IdleRegs]) -> Result {
+    let all_idle = || Ok(idle_words(groups).all(|(_, offset)| fbnic.csr.read32(offset) == !0));
+    read_poll_timeout(all_idle, |&idle| idle, IDLE_POLL, IDLE_TIMEOUT).map(|_| ())
+}
+
+fn wait_queue_idle(fbnic: &Fbnic, groups: &[qm::IdleRegs], index: u16) -> Result {
+    let bit = 1u32 << (index % 32);
+    let word = 4 * usize::from(index / 32);
+    let is_idle = || {
+        Ok(groups
+            .iter()
+            .all(|group| fbnic.csr.read32(group.offset + word) & bit != 0))
+    };
+    read_poll_timeout(is_idle, |&idle| idle, IDLE_POLL, IDLE_TIMEOUT)
+        .map(|_| ())
+        .inspect_err(|_| dump_idle(fbnic, groups))
+}
+
+fn dump_idle(fbnic: &Fbnic, groups: &[qm::IdleRegs]) {
+    for (group, offset) in idle_words(groups) {
+        let value = fbnic.csr.read32(offset);
+        if value != !0 {
+            let name = group.name;
+            dev_err!(
+                fbnic.dev(),
+                "queues not idle: {name} {offset:#06x}: {value:08x}\n"
+            );
+        }
+    }
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Arithmetic on ring indices.
+//!
+//! Rings hold a power of two of entries, between [`RingSize::MIN`] and [`RingSize::MAX`]. One entry
+//! stays free, so that a full ring can be told from an empty one.
+//!
+//! This file uses `core` only, so that it can be tested outside of the kernel.
+
+/// The number of entries of a ring.
+///
+/// # Invariants
+///
+/// `mask + 1` is a power of two of at most 65536.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingSize {
+    mask: u32,
+}
+
+impl RingSize {
+    /// Fewest descriptors a ring of the device may have.
+    pub const MIN: u32 = 64;
+    /// Most descriptors a ring of the device may have.
+    pub const MAX: u32 = 1 << 16;
+
+    /// Returns the size with this many entries, if it is a power of two up to [`Self::MAX`].
+    pub const fn new(entries: u32) -> Option<Self> {
+        if entries.is_power_of_two() && entries <= Self::MAX {
+            // INVARIANT: Checked just above.
+            Some(Self { mask: entries - 1 })
+        } else {
+            None
+        }
+    }
+
+    /// Returns the number of entries.
+    #[inline(always)]
+    pub const fn entries(self) -> u32 {
+        self.mask + 1
+    }
+
+    /// Returns the bits of an index that count.
+    #[inline(always)]
+    pub const fn mask(self) -> u32 {
+        self.mask
+    }
+
+    /// Returns the value of the device's size registers: log2, with 0 for 65536.
+    pub const fn log2(self) -> u32 {
+        self.entries().trailing_zeros() & 0xf
+    }
+
+    /// Returns `index` moved on by `count`, within the ring.
+    #[inline(always)]
+    pub const fn advance(self, index: u32, count: u32) -> u32 {
+        index.wrapping_add(count) & self.mask
+    }
+
+    /// Returns how far it is from `from` on to `to`.
+    #[inline(always)]
+    pub const fn distance(self, from: u32, to: u32) -> u32 {
+        to.wrapping_sub(from) & self.mask
+    }
+
+    /// Returns how many entries between `head` and `tail` are in use.
+    #[inline(always)]
+    pub const fn used(self, head: u32, tail: u32) -> u32 {
+        self.distance(head, tail)
+    }
+
+    /// Returns how many more entries can be put in at `tail`.
+    #[inline(always)]
+    pub const fn unused(self, head: u32, tail: u32) -> u32 {
+        head.wrapping_sub(tail).wrapping_sub(1) & self.mask
+    }
+}
+
+/// The next entry of a completion ring, and the phase in which it is valid.
+///
+/// Counts on beyond the ring's size: the bit above the mask tells odd passes from even ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompletionHead {
+    count: u32,
+    size: RingSize,
+}
+
+impl CompletionHead {
+    /// Returns the head of a ring that was just reset.
+    pub const fn new(size: RingSize) -> Self {
+        Self { count: 0, size }
+    }
+
+    /// Returns the size of the ring.
+    #[inline(always)]
+    pub const fn size(self) -> RingSize {
+        self.size
+    }
+
+    /// Returns the position in the ring.
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        self.count & self.size.mask
+    }
+
+    /// Returns whether an entry with this phase bit has been written by the device in this pass.
+    #[inline(always)]
+    pub const fn is_done(self, phase: bool) -> bool {
+        (self.count & self.size.entries() == 0) == phase
+    }
+
+    /// Goes on to the next entry.
+    #[inline(always)]
+    pub fn advance(&mut self) {
+        self.count = self.count.wrapping_add(1);
+    }
+}
+
+/// The place of one received header in its 4 KiB buffer, with the room around it.
+///
+/// The device leaves at least [`Room::head`] bytes before and [`Room::tail`] bytes after each header
+/// and aligns them to 128 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderFrame {
+    /// First byte that belongs to this packet, offset in the buffer.
+    pub start: u32,
+    /// First byte after those that belong to this packet.
+    pub end: u32,
+    /// Bytes from `start` to the header.
+    pub headroom: u32,
+}
+
+/// Bytes the device leaves around each header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Before the header.
+    pub head: u32,
+    /// After it: what the kernel needs for `struct skb_shared_info`.
+    pub tail: u32,
+}
+
+/// What the device aligns headers and payloads to.
+const ALIGNMENT: u32 = 128;
+
+/// Length of a buffer, bytes.
+const BUFFER: u32 = 4096;
+
+const fn align_up(value: u32) -> u32 {
+    value.wrapping_add(ALIGNMENT - 1) & !(ALIGNMENT - 1)
+}
+
+impl Room {
+    /// Returns the room for a shared info of `shared_info` bytes.
+    ///
+    /// Head and tail room of neighbours together are a multiple of the alignment, with at least 128
+    /// bytes in front.
+    pub const fn new(shared_info: u32) -> Self {
+        Self {
+            head: align_up(shared_info + 128) - shared_info,
+            tail: shared_info,
+        }
+    }
+
+    /// Returns the room that belongs to a header of `len` bytes at `off`, or `None` if that does not
+    /// fit the buffer.
+    ///
+    /// `last` says that nothing follows in the buffer, so that all of the rest belongs to it.
+    #[inline]
+    pub const fn header_frame(self, off: u32, len: u32, last: bool) -> Option<HeaderFrame> {
+        // `off` and `len` have 12 and 13 bits, so sums cannot overflow.
+        let data_end = off + len;
+        let start = if off == align_up(self.head) {
+            // Alignment moved the first header: all before it is free for use.
+            0
+        } else if off >= self.head {
+            off.wrapping_sub(self.head)
+        } else {
+            return None;
+        };
+        let end = if last {
+            BUFFER
+        } else {
+            align_up(data_end + self.tail + self.head).wrapping_sub(self.head)
+        };
+        if data_end + self.tail > end || end > BUFFER {
+            return None;
+        }
+        Some(HeaderFrame {
+            start,
+            end,
+            headroom: off.wrapping_sub(start),
+        })
+    }
+}
+
+/// Returns where the space of a payload of `len` bytes at `off` ends, or `None` if it does not fit.
+#[inline]
+pub const fn payload_end(off: u32, len: u32, last: bool) -> Option<u32> {
+    let end = off + len;
+    if len == 0 || end > BUFFER {
+        return None;
+    }
+    let aligned = off + align_up(len);
+    Some(if last || aligned > BUFFER {
+        BUFFER
+    } else {
+        aligned
+    })
+}
