@@ -5,9 +5,15 @@
 //! Named and shaped as they would be in the kernel crate: `crate::net::napi` here is
 //! `kernel::net::napi` there. All `unsafe` of the driver's network side lives below this module.
 
+pub mod devlink;
+pub mod ethtool;
+pub mod mdio;
 pub mod napi;
 pub mod netdevice;
 pub mod page;
 pub mod page_pool;
+pub mod phylink;
+pub mod rtnl;
 pub mod skbuff;
 pub mod xdp;
+pub mod xpcs;
