@@ -15,7 +15,7 @@
 //! Frames carry no FCS and are not padded to 60 bytes. Frames in transit lie in a
 //! [`FrameBatch`] in the stream's own format, so that a batch leaves with one
 //! `write` and arrives with one `read`, and no frame is copied on the way.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod batch;
 pub mod local;
@@ -28,14 +28,14 @@ pub use batch::{FrameBatch, Frames, Mark, BATCH_CAPACITY, MAX_FRAME};
 pub use local::pair;
 pub use spec::{open, CableSpec, CABLE_HELP};
 
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 /// What to sleep on for an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wait {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wait<'a> {
     /// Descriptor to poll, if there is one.
-    pub fd: Option<RawFd>,
+    pub fd: Option<BorrowedFd<'a>>,
     /// Changes whenever `fd` was replaced, even by one of the same number.
     pub epoch: u32,
     /// Wait for `fd` to become readable.
@@ -69,7 +69,7 @@ pub trait Endpoint: Send {
     fn service(&mut self, now: Instant);
 
     /// Returns what to sleep on; ask again after every other call.
-    fn wait(&self) -> Wait;
+    fn wait(&self) -> Wait<'_>;
 
     /// Returns whether there is a far end.
     fn link_up(&self) -> bool;

@@ -2,7 +2,7 @@
 //! Cables that do not leave the process.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ pub struct Null {
 impl Endpoint for Null {
     fn service(&mut self, _now: Instant) {}
 
-    fn wait(&self) -> Wait {
+    fn wait(&self) -> Wait<'_> {
         Wait::default()
     }
 
@@ -165,9 +165,9 @@ impl Endpoint for Memory {
         let _ = rustix::io::read(&*self.wake, &mut count);
     }
 
-    fn wait(&self) -> Wait {
+    fn wait(&self) -> Wait<'_> {
         Wait {
-            fd: Some(self.wake.as_raw_fd()),
+            fd: Some(self.wake.as_fd()),
             read: true,
             ..Wait::default()
         }

@@ -82,7 +82,7 @@ impl Endpoint for Captured {
         self.inner.service(now);
     }
 
-    fn wait(&self) -> Wait {
+    fn wait(&self) -> Wait<'_> {
         self.inner.wait()
     }
 

@@ -8,7 +8,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -386,26 +386,26 @@ impl Endpoint for Stream {
         }
     }
 
-    fn wait(&self) -> Wait {
+    fn wait(&self) -> Wait<'_> {
         let idle = Wait {
             epoch: self.epoch,
             ..Wait::default()
         };
         match (&self.link, &self.role) {
             (Link::Up(socket), _) => Wait {
-                fd: Some(socket.as_raw_fd()),
+                fd: Some(socket.as_fd()),
                 read: true,
                 write: !self.pending.is_empty(),
                 ..idle
             },
             (Link::Connecting { socket, until }, _) => Wait {
-                fd: Some(socket.as_raw_fd()),
+                fd: Some(socket.as_fd()),
                 write: true,
                 deadline: Some(*until),
                 ..idle
             },
             (Link::Down { .. }, Role::Listen(listener)) => Wait {
-                fd: Some(listener.socket.as_raw_fd()),
+                fd: Some(listener.socket.as_fd()),
                 read: true,
                 ..idle
             },

@@ -2,7 +2,7 @@
 //! A cable into a tap interface of the machine the model runs on.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;
 
 use crate::batch::MIN_FRAME;
@@ -48,9 +48,13 @@ impl Tap {
 impl Endpoint for Tap {
     fn service(&mut self, _now: Instant) {}
 
-    fn wait(&self) -> Wait {
+    #[expect(unsafe_code, reason = "tun::Device lends its descriptor as a number only")]
+    fn wait(&self) -> Wait<'_> {
+        // SAFETY: The device owns the descriptor and closes it when dropped. The result borrows
+        // `self`, so the device outlives it.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.device.as_raw_fd()) };
         Wait {
-            fd: Some(self.device.as_raw_fd()),
+            fd: Some(fd),
             read: true,
             ..Wait::default()
         }

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `fbnic-emu`: emulated fbnic NICs for QEMU, served over vfio-user.
+
+mod args;
+mod control;
+mod socket;
+mod vfio;
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use clap::{CommandFactory, Parser};
+use fbnic_model::{Config, Device};
+use log::LevelFilter;
+use net_backend::Endpoint;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use args::Args;
+use socket::SocketPath;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Err(message) = args.check() {
+        Args::command()
+            .error(clap::error::ErrorKind::ArgumentConflict, message)
+            .exit();
+    }
+    init_log(&args);
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn init_log(args: &Args) {
+    let level = match (args.quiet, args.verbose) {
+        (true, _) => LevelFilter::Error,
+        (false, 0) => LevelFilter::Info,
+        (false, 1) => LevelFilter::Debug,
+        (false, _) => LevelFilter::Trace,
+    };
+    // The protocol crate logs each message at its debug level; that takes a second -v.
+    let protocol = if args.verbose > 1 {
+        LevelFilter::Debug
+    } else {
+        LevelFilter::Warn
+    };
+    env_logger::Builder::new()
+        .filter_level(level)
+        .filter_module("vfio_user", protocol)
+        .format_target(false)
+        .init();
+}
+
+/// A NIC that runs. Dropping it stops the worker, then removes the socket.
+struct Nic {
+    device: Arc<Device>,
+    worker: Option<JoinHandle<()>>,
+    _socket: SocketPath,
+}
+
+impl Drop for Nic {
+    fn drop(&mut self) {
+        self.device.stop();
+        if let Some(worker) = self.worker.take() {
+            if worker.join().is_err() {
+                log::error!("the worker had panicked");
+            }
+        }
+    }
+}
+
+fn run(args: &Args) -> io::Result<()> {
+    // Installed first, so that no early signal leaves a socket behind.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let nics = cables(args)?
+        .into_iter()
+        .zip(&args.socket)
+        .enumerate()
+        .map(|(index, (cable, socket))| start(args, index, socket, cable))
+        .collect::<io::Result<Vec<Nic>>>()?;
+    let devices = nics.iter().map(|nic| nic.device.clone()).collect();
+    let _control = args
+        .control
+        .as_deref()
+        .map(|path| control::start(path, devices))
+        .transpose()?;
+    if let Some(signal) = signals.forever().next() {
+        log::info!("signal {signal}, leaving");
+    }
+    Ok(())
+}
+
+/// The cable of each NIC: as told, else in memory between two, else nothing.
+fn cables(args: &Args) -> io::Result<Vec<Box<dyn Endpoint>>> {
+    if args.cable.is_empty() && args.pcap.is_empty() && args.socket.len() == 2 {
+        let (a, b) = net_backend::pair()?;
+        return Ok(vec![a, b]);
+    }
+    (0..args.socket.len())
+        .map(|index| {
+            let pcap = args.pcap.get(index).map(|path| path.as_path());
+            let null = net_backend::CableSpec::Null;
+            net_backend::open(args.cable.get(index).unwrap_or(&null), pcap)
+        })
+        .collect()
+}
+
+fn start(args: &Args, index: usize, path: &Path, cable: Box<dyn Endpoint>) -> io::Result<Nic> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{path:?}: {error}"));
+    let (listener, socket) = socket::listen(path).map_err(named)?;
+    let config = Config {
+        mac: args.mac_of(index),
+        link: args.link_mode(),
+        firmware: args.firmware(),
+        cable,
+    };
+    let device = Arc::new(Device::new(config)?);
+    let worker = spawn(format!("nic{index}"), &device, |device| device.run_worker())?;
+    spawn(format!("vfio{index}"), &device, |device| {
+        vfio::serve(listener, device)
+    })?;
+    log::info!("waiting for QEMU on {}", path.display());
+    Ok(Nic {
+        device,
+        worker: Some(worker),
+        _socket: socket,
+    })
+}
+
+/// Runs `body` on a thread of its own; a failure is logged.
+fn spawn(
+    name: String,
+    device: &Arc<Device>,
+    body: impl FnOnce(&Device) -> io::Result<()> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let device = device.clone();
+    thread::Builder::new().name(name.clone()).spawn(move || {
+        if let Err(error) = body(&device) {
+            log::error!("{name}: {error}");
+        }
+    })
+}

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The device as the hypervisor sees it: regions, DMA windows, interrupts, reset; and the worker.
+//!
+//! Lock order: the configuration space before the core, never the other way round.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fbnic_defs::csr as r;
+use guest_mem::{Access, GuestMem};
+use net_backend::{CableStats, Endpoint};
+use parking_lot::{Mutex, MutexGuard};
+use pci_emu::{ConfigSpace, Identity, Msix, SetIrqs};
+
+use crate::bus::{self, Action};
+use crate::dma::Dma;
+use crate::fw::{Firmware, FwConfig};
+use crate::hw::Hw;
+use crate::intr::IrqSink;
+use crate::mac::LinkMode;
+use crate::moderation::Moderator;
+use crate::queue::DataPath;
+use crate::stats::Counter;
+use crate::wake::Sleeper;
+
+/// MSI-X vectors of the function.
+pub const VECTORS: u16 = 256;
+/// Bytes of BAR2, which holds the MSI-X table and the pending bits.
+const BAR2_SIZE: u64 = 0x4000;
+/// Bytes of BAR4, the firmware window.
+const BAR4_SIZE: u64 = 0x2_0000;
+/// Where the pending bits start in BAR2.
+const PBA_OFFSET: u32 = 0x2000;
+
+/// Region numbers of the vfio interface that the device serves.
+pub mod region {
+    /// Registers.
+    pub const BAR0: u32 = 0;
+    /// MSI-X table and pending bits.
+    pub const BAR2: u32 = 2;
+    /// Firmware window.
+    pub const BAR4: u32 = 4;
+    /// Configuration space.
+    pub const CONFIG: u32 = 7;
+}
+
+/// Sizes in bytes of the regions 0 to 7 of the vfio interface.
+pub const REGION_SIZES: [u64; 8] = [r::BAR0_SIZE, 0, BAR2_SIZE, 0, BAR4_SIZE, 0, 0, 4096];
+
+/// What one device is made of.
+pub struct Config {
+    /// Station address; becomes the device serial number.
+    pub mac: [u8; 6],
+    /// Speed and error correction.
+    pub link: LinkMode,
+    /// What the firmware announces.
+    pub firmware: FwConfig,
+    /// The far end of the cable.
+    pub cable: Box<dyn Endpoint>,
+}
+
+/// What the data path gets for one round.
+pub struct Cx<'a> {
+    /// Registers, interrupts, clock, link.
+    pub hw: &'a Hw,
+    /// Guest memory.
+    pub dma: Dma<'a>,
+    /// Where completions are reported.
+    pub moderator: &'a mut Moderator,
+    /// When the round started.
+    pub now: Instant,
+}
+
+/// What only one thread at a time may touch.
+struct Core {
+    mem: GuestMem,
+    data: DataPath,
+    moderator: Moderator,
+}
+
+/// One emulated NIC.
+pub struct Device {
+    hw: Hw,
+    msix: Arc<Msix>,
+    sink: Arc<MsixSink>,
+    config: Mutex<ConfigSpace>,
+    core: Mutex<Core>,
+    firmware: Firmware,
+    stop: AtomicBool,
+}
+
+struct MsixSink {
+    msix: Arc<Msix>,
+    fired: Box<[Counter]>,
+}
+
+impl IrqSink for MsixSink {
+    fn trigger(&self, vector: u8) {
+        if let Some(fired) = self.fired.get(usize::from(vector)) {
+            fired.count();
+        }
+        self.msix.trigger(u16::from(vector));
+    }
+}
+
+/// A snapshot of what the device did since it was made; see [`Device::totals`].
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Messages sent per MSI-X vector.
+    pub msix_by_vector: Vec<u64>,
+    /// Frames and drops on the cable.
+    pub cable: CableStats,
+}
+
+/// The serial number that makes the driver take `mac` as its address.
+fn serial_number(mac: [u8; 6]) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_be_bytes([a, b, c, 0xff, 0xfe, d, e, f])
+}
+
+impl Device {
+    /// A device after power-on. Nothing moves before [`Self::run_worker`] runs.
+    pub fn new(config: Config) -> std::io::Result<Self> {
+        let msix = Arc::new(Msix::new(VECTORS));
+        let fired = (0..VECTORS).map(|_| Counter::default()).collect();
+        let sink = Arc::new(MsixSink {
+            msix: msix.clone(),
+            fired,
+        });
+        let hw = Hw::new(sink.clone(), config.link)?;
+        let identity = Identity {
+            vendor: 0x1d9b,
+            device: 0x0013,
+            class: 0x02_0000,
+            bar_sizes: [r::BAR0_SIZE, BAR2_SIZE, BAR4_SIZE],
+            vectors: VECTORS,
+            pba_offset: PBA_OFFSET,
+            serial: serial_number(config.mac),
+        };
+        let device = Self {
+            hw,
+            msix,
+            sink,
+            config: Mutex::new(ConfigSpace::new(identity)),
+            core: Mutex::new(Core {
+                mem: GuestMem::new(),
+                data: DataPath::new(config.cable),
+                moderator: Moderator::new(),
+            }),
+            firmware: Firmware::new(config.firmware),
+            stop: AtomicBool::new(false),
+        };
+        device.reset_core();
+        Ok(device)
+    }
+
+    /// Copies from `offset` of region `index` on into `buf`; what does not exist reads as ones.
+    pub fn region_read(&self, index: u32, offset: u64, buf: &mut [u8]) {
+        let stats = &self.hw.bus_stats;
+        match index {
+            region::BAR0 => read_dwords(offset, buf, |dword| {
+                stats.mmio_reads.count();
+                bus::read(&self.hw, dword)
+            }),
+            region::BAR2 => match offset.checked_sub(u64::from(PBA_OFFSET)) {
+                Some(offset) => self.msix.read_pba(offset, buf),
+                None => buf.fill(0),
+            },
+            region::BAR4 => read_dwords(offset, buf, |dword| {
+                stats.fw_reads.count();
+                self.firmware.read(dword)
+            }),
+            region::CONFIG => {
+                stats.config_reads.count();
+                self.config.lock().read(offset, buf);
+            }
+            _ => buf.fill(0xff),
+        }
+    }
+
+    /// Writes `buf` from `offset` of region `index` on; what does not exist is ignored.
+    pub fn region_write(&self, index: u32, offset: u64, buf: &[u8]) {
+        match index {
+            region::BAR0 => write_dwords(offset, buf, |dword, value| self.csr_write(dword, value)),
+            region::BAR4 => write_dwords(offset, buf, |dword, value| {
+                self.firmware_write(dword, value)
+            }),
+            region::CONFIG => self.config_write(offset, buf),
+            _ => {}
+        }
+    }
+
+    fn csr_write(&self, index: u32, value: u32) {
+        self.hw.bus_stats.count_write(index);
+        match bus::write(&self.hw, index, value) {
+            Action::None => {}
+            Action::QueueControl => {
+                let mut core = self.core.lock();
+                core.with_data(&self.hw, |data, cx| data.queue_control(cx, index, value));
+                drop(core);
+                self.hw.doorbells.kick();
+            }
+            // The worker looks whether mailbox or queues were waiting for the gate.
+            Action::GatesChanged => self.hw.doorbells.kick(),
+        }
+    }
+
+    fn firmware_write(&self, dword: u32, value: u32) {
+        self.hw.bus_stats.fw_writes.count();
+        if self.firmware.write(dword, value, &self.hw.intr) {
+            self.hw.doorbells.kick();
+        }
+    }
+
+    fn config_write(&self, offset: u64, buf: &[u8]) {
+        self.hw.bus_stats.config_writes.count();
+        let mut config = self.config.lock();
+        let effect = config.write(offset, buf);
+        if effect.reset {
+            log::info!("function-level reset");
+            self.reset_core();
+        } else if effect.command {
+            self.hw
+                .bus_master
+                .store(config.bus_master(), Ordering::Relaxed);
+            self.hw.doorbells.kick();
+        }
+    }
+
+    /// Adds a DMA window; see [`GuestMem::map`].
+    pub fn dma_map(
+        &self,
+        addr: u64,
+        len: u64,
+        access: Access,
+        file: Option<File>,
+        offset: u64,
+    ) -> Result<(), guest_mem::Error> {
+        self.core.lock().mem.map(addr, len, access, file, offset)
+    }
+
+    /// Removes DMA windows. No access to them is under way when this returns.
+    pub fn dma_unmap(&self, addr: u64, len: u64) {
+        self.core.lock().mem.unmap(addr, len);
+    }
+
+    /// Removes all DMA windows. No access to them is under way when this returns.
+    pub fn dma_unmap_all(&self) {
+        self.core.lock().mem.unmap_all();
+    }
+
+    /// Connects or disconnects MSI-X vectors; `false` if the request makes no sense.
+    pub fn set_irqs(&self, request: SetIrqs) -> bool {
+        self.msix.set_irqs(request)
+    }
+
+    /// Reset of the machine: everything returns to its state after power-on.
+    pub fn reset(&self) {
+        let mut config = self.config.lock();
+        config.reset();
+        self.reset_core();
+    }
+
+    /// The hypervisor went away: forget its memory and its interrupts.
+    pub fn disconnect(&self) {
+        self.reset();
+        self.dma_unmap_all();
+        self.msix.disconnect();
+    }
+
+    fn reset_core(&self) {
+        let mut core = self.core.lock();
+        core.data.reset();
+        core.moderator.reset();
+        self.hw.reset();
+        self.firmware.reset(&self.hw.intr);
+        drop(core);
+        self.hw.doorbells.kick();
+    }
+
+    /// Registers, interrupts, clock and link.
+    pub fn hw(&self) -> &Hw {
+        &self.hw
+    }
+
+    /// Counters that no reset clears.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            msix_by_vector: self.sink.fired.iter().map(Counter::get).collect(),
+            cable: self.core.lock().data.cable_stats(),
+        }
+    }
+
+    /// Moves frames until [`Self::stop`]; run this on a thread of its own.
+    pub fn run_worker(&self) -> std::io::Result<()> {
+        let mut sleeper = Sleeper::new(&self.hw.doorbells.waker)?;
+        while !self.stop.load(Ordering::SeqCst) {
+            let changed = self.hw.doorbells.start_round();
+            let mut core = self.core.lock();
+            if changed {
+                self.firmware
+                    .service(&Dma::new(&self.hw, &core.mem), &self.hw.intr);
+            }
+            let again = core.round(&self.hw);
+            if again {
+                // A thread that waits for the lock gets it before the next round.
+                MutexGuard::unlock_fair(core);
+                continue;
+            }
+            let deadline = sleeper.watch(core.data.wait());
+            let deadline = earlier(deadline, core.moderator.deadline());
+            MutexGuard::unlock_fair(core);
+            let busy = || self.hw.doorbells.pending() || self.stop.load(Ordering::SeqCst);
+            sleeper.sleep(&self.hw.doorbells.waker, deadline, busy)?;
+        }
+        Ok(())
+    }
+
+    /// Ends [`Self::run_worker`].
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.hw.doorbells.kick();
+    }
+}
+
+impl Core {
+    fn with_data<T>(&mut self, hw: &Hw, f: impl FnOnce(&mut DataPath, &mut Cx<'_>) -> T) -> T {
+        let Self {
+            mem,
+            data,
+            moderator,
+            ..
+        } = self;
+        let mut cx = Cx {
+            hw,
+            dma: Dma::new(hw, mem),
+            moderator,
+            now: Instant::now(),
+        };
+        f(data, &mut cx)
+    }
+
+    /// One bounded round of the data path; `true` if there is more to do at once.
+    fn round(&mut self, hw: &Hw) -> bool {
+        let again = self.with_data(hw, |data, cx| data.service(cx));
+        hw.mac.set_cable(hw, self.data.link_up());
+        self.moderator.expire(hw, Instant::now());
+        self.moderator.flush(hw);
+        again
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Reads whole dwords and copies the bytes asked for, whatever their alignment.
+fn read_dwords(offset: u64, buf: &mut [u8], read: impl Fn(u32) -> u32) {
+    let mut at = offset;
+    let mut rest = buf;
+    while !rest.is_empty() {
+        let skip = (at % 4) as usize;
+        let value = u32::try_from(at / 4).map_or(u32::MAX, &read).to_le_bytes();
+        let n = rest.len().min(4 - skip);
+        let (now, later) = rest.split_at_mut(n);
+        for (to, byte) in now.iter_mut().zip(value.iter().skip(skip)) {
+            *to = *byte;
+        }
+        rest = later;
+        at = at.saturating_add(n as u64);
+    }
+}
+
+/// Writes the aligned dwords of an access; the hardware ignores anything narrower.
+fn write_dwords(offset: u64, buf: &[u8], write: impl Fn(u32, u32)) {
+    if offset % 4 != 0 {
+        log::debug!("unaligned register write at {offset:#x} ignored");
+        return;
+    }
+    for (i, bytes) in (0u64..).zip(buf.chunks_exact(4)) {
+        let dword = u32::try_from((offset / 4).saturating_add(i));
+        if let (Ok(dword), Ok(bytes)) = (dword, <[u8; 4]>::try_from(bytes)) {
+            write(dword, u32::from_le_bytes(bytes));
+        }
+    }
+}
+
+/// How long the worker sleeps at most, so that nothing is ever lost for longer than this.
+pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(1);

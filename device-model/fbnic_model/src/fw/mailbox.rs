@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The two descriptor rings of the mailbox, in BAR4 (guide, section 14).
+//!
+//! The host writes descriptors, high dword first; the firmware acts on low-dword writes. Each
+//! ring has a head of the firmware's own that walks over every slot with both completion bits
+//! set. That walk happens at once with the write, in the bus thread: after a ring reset the
+//! host may fill the slot the old head stood on before the worker runs.
+
+use fbnic_defs::fw::{MboxDesc, MAX_MSG, RING_SLOTS};
+
+use crate::dma::{Dma, DmaError};
+
+/// Which ring: its place in BAR4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// Firmware to host.
+    Rx = 0,
+    /// Host to firmware.
+    Tx = 1,
+}
+
+/// Both rings and the firmware's place in them.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    desc: [[u64; RING_SLOTS]; 2],
+    head: [usize; 2],
+}
+
+impl Mailbox {
+    /// Empty rings, as after a reset.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads dword `dword` of the mailbox region, or `None` outside of it.
+    pub fn read(&self, dword: usize) -> Option<u32> {
+        let desc = self
+            .desc
+            .get(dword / (2 * RING_SLOTS))?
+            .get(dword / 2 % RING_SLOTS)?;
+        Some(if dword % 2 == 0 {
+            *desc as u32
+        } else {
+            (*desc >> 32) as u32
+        })
+    }
+
+    /// Writes dword `dword`; returns the ring if that was a low dword.
+    pub fn write(&mut self, dword: usize, value: u32) -> Option<Ring> {
+        let ring = dword / (2 * RING_SLOTS);
+        let desc = self.desc.get_mut(ring)?.get_mut(dword / 2 % RING_SLOTS)?;
+        if dword % 2 != 0 {
+            *desc = *desc & u64::from(u32::MAX) | u64::from(value) << 32;
+            return None;
+        }
+        *desc = *desc & !u64::from(u32::MAX) | u64::from(value);
+        let ring = if ring == 0 { Ring::Rx } else { Ring::Tx };
+        self.skip_done(ring);
+        Some(ring)
+    }
+
+    /// Walks the head of `ring` over finished slots, once around at the most.
+    fn skip_done(&mut self, ring: Ring) {
+        for _ in 0..RING_SLOTS {
+            match self.at_head(ring) {
+                Some(desc) if desc.host_cmpl() && desc.fw_cmpl() => self.advance(ring),
+                _ => return,
+            }
+        }
+    }
+
+    fn at_head(&self, ring: Ring) -> Option<MboxDesc> {
+        let head = *self.head.get(ring as usize)?;
+        Some(MboxDesc::from_bits(
+            *self.desc.get(ring as usize)?.get(head)?,
+        ))
+    }
+
+    fn advance(&mut self, ring: Ring) {
+        if let Some(head) = self.head.get_mut(ring as usize) {
+            *head = (*head + 1) % RING_SLOTS;
+        }
+    }
+
+    /// Writes `desc` back to the head's slot and moves on.
+    fn complete(&mut self, ring: Ring, desc: MboxDesc) {
+        let head = self.head.get(ring as usize).copied().unwrap_or_default();
+        if let Some(slot) = self
+            .desc
+            .get_mut(ring as usize)
+            .and_then(|r| r.get_mut(head))
+        {
+            *slot = desc.into_bits();
+        }
+        self.advance(ring);
+        self.skip_done(ring);
+    }
+
+    /// The descriptor the firmware may use next, if the host gave it one.
+    fn owned(&self, ring: Ring) -> Option<MboxDesc> {
+        self.at_head(ring).filter(|d| d.host_cmpl() && !d.fw_cmpl())
+    }
+
+    /// Takes the next message of the host.
+    ///
+    /// `None`: there is none, or the host has not opened the gate for reads. An error completes
+    /// the descriptor with FW_ERR.
+    pub fn receive(&mut self, dma: &Dma<'_>) -> Option<Result<Vec<u8>, DmaError>> {
+        let desc = self.owned(Ring::Tx).filter(|_| dma.can_read())?;
+        let mut bytes = vec![0; usize::from(desc.len()).min(MAX_MSG)];
+        let result = dma.read(desc.addr(), &mut bytes);
+        self.complete(
+            Ring::Tx,
+            desc.with_fw_cmpl(true).with_fw_err(result.is_err()),
+        );
+        Some(result.map(|()| bytes))
+    }
+
+    /// Hands `message` to the host.
+    ///
+    /// False: the host has posted no buffer or has not opened the gate for writes; the
+    /// message has to wait. A buffer that is not memory is completed with FW_ERR and loses the
+    /// message, as the host then retries.
+    pub fn send(&mut self, dma: &Dma<'_>, message: &[u8]) -> bool {
+        let Some(desc) = self.owned(Ring::Rx).filter(|_| dma.can_write()) else {
+            return false;
+        };
+        let desc = match dma.write(desc.addr(), message) {
+            // Messages are at most MAX_MSG long, so the length fits 16 bits.
+            Ok(()) => desc.with_len(message.len() as u16).with_eom(true),
+            Err(error) => {
+                log::warn!("firmware: cannot write a message: {error}");
+                desc.with_len(0).with_fw_err(true)
+            }
+        };
+        self.complete(Ring::Rx, desc.with_fw_cmpl(true));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The dword index of a slot's low half.
+    fn low(ring: Ring, slot: usize) -> usize {
+        2 * (RING_SLOTS * ring as usize + slot)
+    }
+
+    fn reset(mbox: &mut Mailbox, ring: Ring) {
+        mbox.write(low(ring, 0), 0);
+        mbox.write(low(ring, 0) + 1, 0);
+        for slot in (1..RING_SLOTS).rev() {
+            mbox.write(low(ring, slot), 3);
+            mbox.write(low(ring, slot) + 1, 0);
+        }
+    }
+
+    #[test]
+    fn a_ring_reset_brings_the_head_to_slot_0() {
+        for start in 0..RING_SLOTS {
+            let mut mbox = Mailbox::new();
+            mbox.head = [start; 2];
+            reset(&mut mbox, Ring::Tx);
+            assert_eq!(mbox.head, [start, 0], "only the reset ring moves");
+        }
+    }
+
+    #[test]
+    fn descriptors_read_back_as_written() {
+        let mut mbox = Mailbox::new();
+        assert_eq!(mbox.write(low(Ring::Rx, 5) + 1, 0x1000_4000), None);
+        assert_eq!(mbox.write(low(Ring::Rx, 5), 0x1234_5001), Some(Ring::Rx));
+        assert_eq!(mbox.read(low(Ring::Rx, 5)), Some(0x1234_5001));
+        assert_eq!(mbox.read(low(Ring::Rx, 5) + 1), Some(0x1000_4000));
+        assert_eq!((mbox.read(64), mbox.write(64, 1)), (None, None));
+    }
+
+    #[test]
+    fn a_slot_is_usable_only_while_the_host_owns_nothing_of_it() {
+        let mut mbox = Mailbox::new();
+        for (bits, usable) in [(0, false), (1, true), (2, false), (3, false)] {
+            mbox.head = [0; 2];
+            mbox.desc = Default::default();
+            mbox.write(low(Ring::Tx, 0), bits);
+            assert_eq!(mbox.owned(Ring::Tx).is_some(), usable, "bits {bits}");
+        }
+    }
+
+    #[test]
+    fn a_ring_of_finished_slots_does_not_spin() {
+        let mut mbox = Mailbox::new();
+        for slot in 0..RING_SLOTS {
+            mbox.write(low(Ring::Rx, slot), 3);
+        }
+        assert!(mbox.owned(Ring::Rx).is_none());
+    }
+}
