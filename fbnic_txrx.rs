@@ -287,10 +287,10 @@ impl NapiVector {
     /// # Errors
     ///
     /// `ENOMEM`, or what the stack says.
-    pub fn bind(&mut self, netdev: &NetDevice, napi: NapiHandle<'_>, napi_id: u32) -> Result {
+    pub fn bind(&mut self, netdev: &NetDevice, napi: NapiHandle<'_>) -> Result {
         self.rx
             .iter_mut()
-            .try_for_each(|queue| queue.bind(netdev, napi, napi_id))
+            .try_for_each(|queue| queue.bind(netdev, napi))
     }
 
     /// Returns the interrupt vector.

@@ -405,3 +405,104 @@ impl RcdMeta {
         self.0 & (Self::ERR_MAC_EOP | Self::ERR_TRUNCATED) != 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_of_a_checksum() {
+        let meta = Twd::meta()
+            .l2_hlen(14)
+            .l3_ihlen(20)
+            .csum_offset(16)
+            .req_cso();
+        assert_eq!(meta.into_raw(), 7 | 10 << 16 | 8 << 24 | 1 << 36 | 1 << 43);
+    }
+
+    #[test]
+    fn meta_of_a_large_send() {
+        let meta = Twd::meta()
+            .l3_ohlen(40)
+            .req_lso(L3Type::V6v6, L4Type::Tcp, 32, 1448)
+            .req_completion();
+        let expected =
+            3 << 6 | 20 << 8 | 8 << 28 | 1 << 32 | 1 << 35 | 1 << 37 | 1 << 43 | 1448u64 << 48;
+        assert_eq!(meta.into_raw(), expected);
+    }
+
+    #[test]
+    fn buffers() {
+        let al = Twd::al(0x2abc_dead_beef, 0xffff);
+        assert_eq!(al.addr(), 0x2abc_dead_beef);
+        assert_eq!(al.len(), 0xffff);
+        assert_eq!(al.into_raw() >> 46 & 3, 2);
+        assert_eq!(al.last().into_raw() >> 46 & 3, 3);
+        assert_eq!(al.last().addr(), al.addr());
+        assert_eq!(al.last().len(), al.len());
+        assert_eq!(
+            Bd::new(0x2abc_dead_b000, 0x1234).into_raw(),
+            0x1234_2abc_dead_b000
+        );
+    }
+
+    #[test]
+    fn values_stay_in_their_fields() {
+        assert_eq!(Twd::meta().l2_hlen(!0).into_raw() & !0x3f, 1 << 43);
+        assert_eq!(Twd::al(!0, 0).into_raw(), (1 << 46) - 1 | 2 << 46);
+    }
+
+    #[test]
+    fn tx_completions() {
+        assert_eq!(
+            Tcd::decode(DONE | 0x1234_5678),
+            Tcd::Head {
+                twq1: false,
+                head: 0x5678
+            }
+        );
+        assert_eq!(
+            Tcd::decode(1 << 60 | 0x1234_5678),
+            Tcd::Head {
+                twq1: true,
+                head: 0x1234
+            }
+        );
+        let nanoseconds = Some((1 << 40) - 1);
+        assert_eq!(
+            Tcd::decode(1 << 61 | (1 << 40) - 1),
+            Tcd::Timestamp { nanoseconds }
+        );
+        let nanoseconds = None;
+        assert_eq!(
+            Tcd::decode(1 << 61 | 1 << 48),
+            Tcd::Timestamp { nanoseconds }
+        );
+        assert_eq!(Tcd::decode(2 << 61), Tcd::Unknown);
+        assert_eq!(Tcd::decode(!0), Tcd::Unknown);
+    }
+
+    #[test]
+    fn rx_completions() {
+        let Rcd::HdrAl(al) = Rcd::decode(1 << 60 | 0x123 << 32 | 0x1abc << 16 | 0xfedc) else {
+            panic!("not a header");
+        };
+        assert_eq!(
+            (al.off(), al.len(), al.buff_id(), al.page_fin()),
+            (0x123, 0x1abc, 0xfedc, true)
+        );
+        assert!(matches!(Rcd::decode(1 << 61), Rcd::PayAl(_)));
+        let Rcd::OptMeta(opt) = Rcd::decode(2 << 61 | 1 << 58 | 0x55) else {
+            panic!("not an optional meta");
+        };
+        assert_eq!(opt.timestamp(), Some(0x55));
+        let Rcd::Meta(meta) = Rcd::decode(!0) else {
+            panic!("not a meta");
+        };
+        assert!(meta.uncorrectable() && meta.l4_csum_unnecessary());
+        assert!(meta.has_l3() && meta.has_l4());
+        assert_eq!((meta.rss_hash(), meta.l2_csum()), (!0, !0));
+        // Errors of the parser do not make a packet unusable.
+        assert!(!RcdMeta(1 << 55).uncorrectable());
+    }
+}

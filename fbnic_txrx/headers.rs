@@ -75,3 +75,79 @@ pub fn ipv6_in_ipv6(packet: &[u8], offset: usize) -> Option<usize> {
         offset = offset.checked_add(8 + length * unit)?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ones_complement(words: &[u16]) -> u16 {
+        let sum = words.iter().fold(0u64, |sum, &word| sum + u64::from(word));
+        let mut folded = sum;
+        while folded > 0xffff {
+            folded = (folded & 0xffff) + (folded >> 16);
+        }
+        folded as u16
+    }
+
+    #[test]
+    fn removed_length_can_be_added_again() {
+        for (check, length) in [
+            (0x1234, 20),
+            (5, 1460),
+            (0xffff, 0xffff),
+            (0, 1),
+            (0x8000, 0x8001),
+        ] {
+            let mut packet = [0xaa; 8];
+            packet[4..6].copy_from_slice(&u16::to_be_bytes(check));
+            remove_length(&mut packet, 4, length).unwrap();
+            let left = u16::from_be_bytes([packet[4], packet[5]]);
+            // Both zeros of ones' complement are the same sum.
+            let same = |value: u16| if value == 0xffff { 0 } else { value };
+            assert_eq!(same(ones_complement(&[left, length])), same(check));
+            assert_eq!(packet[..4], [0xaa; 4]);
+            assert_eq!(packet[6..], [0xaa; 2]);
+        }
+        assert_eq!(remove_length(&mut [0; 5], 4, 1), None);
+        assert_eq!(remove_length(&mut [0; 5], usize::MAX, 1), None);
+    }
+
+    #[test]
+    fn tcp_lengths() {
+        let mut packet = [0; 40];
+        packet[22] = 0x80;
+        assert_eq!(tcp_header_len(&packet, 10), Some(32));
+        packet[22] = 0x40;
+        assert_eq!(tcp_header_len(&packet, 10), None);
+        assert_eq!(tcp_header_len(&packet, 28), None);
+        assert_eq!(tcp_header_len(&packet, usize::MAX), None);
+    }
+
+    fn ipv6(next: u8) -> Vec<u8> {
+        let mut header = vec![0; 40];
+        header[0] = 0x60;
+        header[6] = next;
+        header
+    }
+
+    #[test]
+    fn tunnels() {
+        let mut packet = vec![0; 14];
+        packet.extend(ipv6(NEXTHDR_IPV6));
+        assert_eq!(ipv6_in_ipv6(&packet, 14), Some(54));
+
+        let mut options = vec![0; 14];
+        options.extend(ipv6(NEXTHDR_HOP));
+        options.extend([NEXTHDR_DEST, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        options.extend([NEXTHDR_IPV6, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(ipv6_in_ipv6(&options, 14), Some(78));
+        // The chain may not leave the packet.
+        assert_eq!(ipv6_in_ipv6(&options[..70], 14), None);
+
+        for next in [4, 6, 17, 44, 47] {
+            assert_eq!(ipv6_in_ipv6(&ipv6(next), 0), None);
+        }
+        assert_eq!(ipv6_in_ipv6(&[0x45; 60], 0), None);
+        assert_eq!(ipv6_in_ipv6(&[], 0), None);
+    }
+}

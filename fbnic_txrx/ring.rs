@@ -206,3 +206,122 @@ pub const fn payload_end(off: u32, len: u32, last: bool) -> Option<u32> {
         aligned
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(RingSize::new(0), None);
+        assert_eq!(RingSize::new(96), None);
+        assert_eq!(RingSize::new(1 << 17), None);
+        assert_eq!(RingSize::new(64).map(RingSize::log2), Some(6));
+        // The device's size field has four bits, and 0 stands for the largest ring.
+        assert_eq!(RingSize::new(1 << 16).map(RingSize::log2), Some(0));
+        assert_eq!(RingSize::new(1 << 15).map(RingSize::log2), Some(15));
+    }
+
+    #[test]
+    fn used_and_unused_leave_one_free() {
+        let size = RingSize::new(64).unwrap();
+        for head in 0..64 {
+            for used in 0..64 {
+                let tail = size.advance(head, used);
+                assert_eq!(size.used(head, tail), used);
+                assert_eq!(size.unused(head, tail), 63 - used);
+            }
+        }
+    }
+
+    #[test]
+    fn phase_turns_with_each_pass() {
+        let mut head = CompletionHead::new(RingSize::new(64).unwrap());
+        for pass in 0..5 {
+            for index in 0..64 {
+                assert_eq!(head.index(), index);
+                assert!(head.is_done(pass % 2 == 0));
+                assert!(!head.is_done(pass % 2 == 1));
+                head.advance();
+            }
+        }
+    }
+
+    #[test]
+    fn phase_survives_the_counter_wrapping() {
+        let size = RingSize::new(1 << 16).unwrap();
+        let mut head = CompletionHead {
+            count: u32::MAX,
+            size,
+        };
+        assert!(head.is_done(false));
+        head.advance();
+        assert_eq!(head.index(), 0);
+        assert!(head.is_done(true));
+    }
+
+    #[test]
+    fn room_of_the_usual_kernel() {
+        assert_eq!(
+            Room::new(320),
+            Room {
+                head: 192,
+                tail: 320
+            }
+        );
+    }
+
+    #[test]
+    fn neighbours_share_nothing_and_leave_no_gap() {
+        let room = Room::new(320);
+        let mut off = 256;
+        let mut end = 0;
+        loop {
+            let len = 66;
+            let Some(frame) = room.header_frame(off, len, false) else {
+                break;
+            };
+            assert_eq!(frame.start, end);
+            assert_eq!(frame.start + frame.headroom, off);
+            assert!(off + len + room.tail <= frame.end);
+            end = frame.end;
+            off = align_up(off + len + room.tail + room.head);
+        }
+        assert!(off > 2048);
+    }
+
+    #[test]
+    fn headers_outside_of_the_buffer_are_refused() {
+        let room = Room::new(320);
+        // Too close to the start for the headroom.
+        assert_eq!(room.header_frame(0, 60, true), None);
+        assert_eq!(room.header_frame(191, 60, true), None);
+        // No room for the tail.
+        assert_eq!(room.header_frame(256, 4096 - 256 - 319, true), None);
+        assert!(room.header_frame(256, 4096 - 256 - 320, true).is_some());
+        assert_eq!(room.header_frame(4095, 8191, true), None);
+        assert_eq!(room.header_frame(4095, 8191, false), None);
+        for off in 0..4096 {
+            for len in (0..8192).step_by(13) {
+                for last in [false, true] {
+                    if let Some(frame) = room.header_frame(off, len, last) {
+                        assert!(frame.start < frame.end && frame.end <= 4096);
+                        assert_eq!(frame.start + frame.headroom, off);
+                        assert!(off + len + room.tail <= frame.end);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn payloads() {
+        assert_eq!(payload_end(0, 0, false), None);
+        assert_eq!(payload_end(0, 4097, true), None);
+        assert_eq!(payload_end(4095, 2, false), None);
+        assert_eq!(payload_end(0, 4096, false), Some(4096));
+        assert_eq!(payload_end(0, 100, false), Some(128));
+        assert_eq!(payload_end(0, 100, true), Some(4096));
+        assert_eq!(payload_end(4000, 96, false), Some(4096));
+    }
+}

@@ -286,14 +286,9 @@ impl RxQueue {
     /// # Errors
     ///
     /// Those of [`XdpRxq::new`].
-    pub(super) fn bind(
-        &mut self,
-        netdev: &NetDevice,
-        napi: NapiHandle<'_>,
-        napi_id: u32,
-    ) -> Result {
+    pub(super) fn bind(&mut self, netdev: &NetDevice, napi: NapiHandle<'_>) -> Result {
         let index = self.index().into();
-        self.rxq = Some(XdpRxq::new(netdev, index, napi_id, &self.pool)?);
+        self.rxq = Some(XdpRxq::new(netdev, index, napi.id(), &self.pool)?);
         self.pool.enable_direct_recycling(napi);
         Ok(())
     }
