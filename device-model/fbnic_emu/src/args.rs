@@ -177,9 +177,10 @@ impl FromStr for MacAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let octet = |part: &str| match part.len() {
-            1 | 2 => u8::from_str_radix(part, 16).ok(),
-            _ => None,
+        let octet = |part: &str| {
+            // The conversion alone would take a sign.
+            let digits = part.len() <= 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            digits.then(|| u8::from_str_radix(part, 16).ok()).flatten()
         };
         let octets: Option<Vec<u8>> = text.split(':').map(octet).collect();
         let mac: [u8; 6] = octets

@@ -287,6 +287,12 @@ impl GuestMem {
 fn map_file(file: File, offset: u64, len: u64, access: Access) -> Result<MmapRegion, Error> {
     use rustix::mm::{MapFlags, ProtFlags};
 
+    // Touching a page past the end of the file would kill the process.
+    let metadata = file.metadata().map_err(|e| Error::Map(e.to_string()))?;
+    let end = offset.checked_add(len);
+    if metadata.is_file() && end.is_none_or(|end| end > metadata.len()) {
+        return Err(Error::Map("the file is shorter than the window".into()));
+    }
     let mut prot = ProtFlags::empty();
     if access.read {
         prot |= ProtFlags::READ;
