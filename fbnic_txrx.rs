@@ -51,6 +51,7 @@ use crate::{
 mod config;
 mod desc;
 mod headers;
+mod layout;
 mod ring;
 mod rx;
 mod stats;
@@ -59,13 +60,13 @@ mod tx;
 pub use config::{
     vector_layout,
     Config,
-    VectorLayout,
     HDS_THRESH_DEFAULT,
     HDS_THRESH_MAX,
     MAX_RXQS,
     MAX_TXQS,
     RX_DESC_MIN, //
 };
+pub use layout::VectorLayout;
 pub use ring::RingSize;
 pub use stats::{
     RxSnapshot,

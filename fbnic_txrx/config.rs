@@ -3,6 +3,10 @@
 //! How the queues are set up.
 
 use super::{
+    layout::{
+        self,
+        VectorLayout, //
+    },
     ring::RingSize,
     rx::ROOM, //
 };
@@ -123,41 +127,9 @@ impl Config {
     }
 }
 
-/// The queues that one NAPI context serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VectorLayout {
-    /// Number of the NAPI context, from 0.
-    pub napi: u16,
-    tx: Stride,
-    rx: Stride,
-}
-
-/// Queue numbers at equal distance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stride {
-    first: u16,
-    count: u16,
-    step: u16,
-}
-
-impl Stride {
-    fn iter(self) -> impl Iterator<Item = u16> {
-        (0..self.count).map(move |i| self.first.saturating_add(i.saturating_mul(self.step)))
-    }
-
-    /// Returns what is for context `position` of `total` when they share `queues`.
-    fn share(queues: u16, position: u16, total: u16) -> Self {
-        let count = if position < queues {
-            (queues - position).div_ceil(total)
-        } else {
-            0
-        };
-        Self {
-            first: position,
-            count,
-            step: total,
-        }
-    }
+/// Spreads the queues over the NAPI contexts.
+pub fn vector_layout(cfg: &Config) -> impl Iterator<Item = VectorLayout> {
+    layout::spread(cfg.num_tx, cfg.num_rx, cfg.num_napi)
 }
 
 impl VectorLayout {
@@ -166,48 +138,4 @@ impl VectorLayout {
         // CAST: 2.
         intr::NAPI_VECTOR_FIRST as u32 + u32::from(self.napi)
     }
-
-    /// Returns the numbers of the transmit queues.
-    pub fn txqs(&self) -> impl Iterator<Item = u16> {
-        self.tx.iter()
-    }
-
-    /// Returns the numbers of the receive queues.
-    pub fn rxqs(&self) -> impl Iterator<Item = u16> {
-        self.rx.iter()
-    }
-}
-
-/// Spreads the queues over the NAPI contexts.
-///
-/// With as many contexts as queues each gets one, transmit queues first. Otherwise queue `n` goes to
-/// context `n` modulo their number, so that transmit and receive queues come in pairs.
-pub fn vector_layout(cfg: &Config) -> impl Iterator<Item = VectorLayout> {
-    let Config {
-        num_tx,
-        num_rx,
-        num_napi,
-        ..
-    } = *cfg;
-    let total = num_napi.max(1);
-    let separate =
-        num_napi <= MAX_TXQS && u32::from(num_napi) == u32::from(num_tx) + u32::from(num_rx);
-    (0..num_napi).map(move |napi| {
-        let (tx, rx) = if separate {
-            // Contexts past the transmit queues have receive queues only, and the other way round.
-            let rx = napi.checked_sub(num_tx);
-            (
-                Stride::share(num_tx, napi, total),
-                rx.map_or(Stride::share(0, 0, total), |rx| {
-                    Stride::share(num_rx, rx, total)
-                }),
-            )
-        } else {
-            (
-                Stride::share(num_tx, napi, total),
-                Stride::share(num_rx, napi, total),
-            )
-        };
-        VectorLayout { napi, tx, rx }
-    })
 }

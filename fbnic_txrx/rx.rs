@@ -170,7 +170,8 @@ impl Bdq {
         }
         // CAST: An index of the ring fits.
         let page = self.pages.get_mut(index as usize)?.as_mut()?;
-        Some((page, id % BD_FRAG_COUNT * BD_FRAG_SIZE))
+        // CAST: A page has far less than 4 GiB.
+        Some((page, (id * BD_FRAG_SIZE) & (PAGE_SIZE as u32 - 1)))
     }
 
     /// Gives back the pages from the head up to `end`.
