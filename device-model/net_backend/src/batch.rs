@@ -80,8 +80,12 @@ impl FrameBatch {
         self.bytes.len()
     }
 
+    /// Bytes in front of each frame.
+    pub const PREFIX_LEN: usize = PREFIX;
+
     /// Returns the frame whose prefix is at byte `at`, if a whole one is there.
-    pub(crate) fn frame_at(&self, at: usize) -> Option<&[u8]> {
+    #[must_use]
+    pub fn frame_at(&self, at: usize) -> Option<&[u8]> {
         Frames(self.wire().get(at..)?).next()
     }
 
@@ -89,6 +93,15 @@ impl FrameBatch {
     #[must_use]
     pub fn byte_len(&self) -> usize {
         self.used
+    }
+
+    /// Removes the frames in the first `bytes` bytes, where a frame must end.
+    pub fn discard_front(&mut self, bytes: usize) {
+        let gone = Frames(self.wire().get(..bytes).unwrap_or_default()).count();
+        let bytes = bytes.min(self.used);
+        self.bytes.copy_within(bytes..self.used, 0);
+        self.used -= bytes;
+        self.count -= gone;
     }
 
     /// Removes all frames.

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Counters of the MAC, parser, buffer and Tx interface, gathered per round.
+//!
+//! The data path counts in plain memory and adds to the registers once per round,
+//! so that a frame costs no register access.
+
+use fbnic_defs::csr as r;
+
+use crate::csr::CsrFile;
+
+/// Bytes of the frame check sequence, which the cable does not carry but the
+/// MAC's octet counters and size bins include.
+const FCS: usize = 4;
+
+/// Frames of one direction as the MAC counts them.
+#[derive(Default)]
+pub(super) struct MacCounters {
+    bytes: u64,
+    frames: u64,
+    multicast: u64,
+    broadcast: u64,
+    bins: [u64; 7],
+    jumbo_bins: [u64; 5],
+}
+
+impl MacCounters {
+    /// Counts one good frame without FCS.
+    pub fn frame(&mut self, frame: &[u8]) {
+        let len = frame.len() + FCS;
+        self.frames += 1;
+        self.bytes += len as u64;
+        if frame.starts_with(&[0xff; 6]) {
+            self.broadcast += 1;
+        } else if frame.first().is_some_and(|byte| byte & 1 == 1) {
+            self.multicast += 1;
+        }
+        let bin = match len {
+            0..=64 => 0,
+            65..=127 => 1,
+            128..=255 => 2,
+            256..=511 => 3,
+            512..=1023 => 4,
+            1024..=1518 => 5,
+            _ => 6,
+        };
+        self.bins[bin] += 1;
+        let jumbo = match len {
+            0..=1518 => return,
+            1519..=2047 => 0,
+            2048..=4095 => 1,
+            4096..=8191 => 2,
+            8192..=9216 => 3,
+            _ => 4,
+        };
+        self.jumbo_bins[jumbo] += 1;
+    }
+}
+
+/// Counters that are kept until the end of the round.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub tx: MacCounters,
+    pub rx: MacCounters,
+    /// 32-bit registers and what to add.
+    small: Vec<(u32, u32)>,
+}
+
+impl Counters {
+    /// Adds `n` to a rarely used 32-bit register at the end of the round.
+    pub fn add(&mut self, csr: u32, n: u32) {
+        match self.small.iter_mut().find(|(known, _)| *known == csr) {
+            Some((_, count)) => *count = count.wrapping_add(n),
+            None => self.small.push((csr, n)),
+        }
+    }
+
+    /// Moves everything to the registers.
+    pub fn flush(&mut self, csr: &CsrFile) {
+        for (register, n) in self.small.drain(..) {
+            csr.add32(register, n);
+        }
+        if self.tx.frames > 0 {
+            let tx = std::mem::take(&mut self.tx);
+            csr.add64(r::MAC_STAT_TX_BYTE_COUNT, tx.bytes);
+            csr.add64(r::MAC_STAT_TX_TRANSMITTED_OK, tx.frames);
+            csr.add64(r::MAC_STAT_TX_MULTICAST, tx.multicast);
+            csr.add64(r::MAC_STAT_TX_BROADCAST, tx.broadcast);
+            add_bins(csr, &tx.bins, r::mac_stat_tx_bin);
+            add_bins(csr, &tx.jumbo_bins, r::tmi_stat_tx_bin);
+        }
+        if self.rx.frames > 0 {
+            let rx = std::mem::take(&mut self.rx);
+            csr.add64(r::MAC_STAT_RX_BYTE_COUNT, rx.bytes);
+            csr.add64(r::MAC_STAT_RX_RECEIVED_OK, rx.frames);
+            csr.add64(r::MAC_STAT_RX_MULTICAST, rx.multicast);
+            csr.add64(r::MAC_STAT_RX_BROADCAST, rx.broadcast);
+            add_bins(csr, &rx.bins, r::mac_stat_rx_bin);
+            add_bins(csr, &rx.jumbo_bins, r::rpc_stat_rx_bin);
+        }
+    }
+}
+
+fn add_bins(csr: &CsrFile, bins: &[u64], register: fn(u32) -> u32) {
+    for (bin, count) in (0u32..).zip(bins) {
+        if *count > 0 {
+            csr.add64(register(bin), *count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_fall_into_their_bins() {
+        let mut counters = Counters::default();
+        for len in [60, 61, 123, 124, 1514, 1515, 9212, 9213] {
+            counters.tx.frame(&vec![0; len]);
+        }
+        counters.tx.frame(&[0xff; 60]);
+        counters.tx.frame(&[1; 60]);
+        let csr = CsrFile::new();
+        counters.flush(&csr);
+        counters.flush(&csr);
+        let bins: Vec<_> = (0..7).map(|bin| csr.load(r::mac_stat_tx_bin(bin))).collect();
+        assert_eq!(bins, [3, 2, 1, 0, 0, 1, 3]);
+        let jumbo: Vec<_> = (0..5).map(|bin| csr.load(r::tmi_stat_tx_bin(bin))).collect();
+        assert_eq!(jumbo, [1, 0, 0, 1, 1]);
+        assert_eq!(csr.load(r::MAC_STAT_TX_BROADCAST), 1);
+        assert_eq!(csr.load(r::MAC_STAT_TX_MULTICAST), 1);
+    }
+
+    #[test]
+    fn small_counters_add_up() {
+        let mut counters = Counters::default();
+        counters.add(r::TMI_DROP_PKTS, 2);
+        counters.add(r::TMI_DROP_PKTS, 3);
+        let csr = CsrFile::new();
+        counters.flush(&csr);
+        assert_eq!(csr.load(r::TMI_DROP_PKTS), 5);
+    }
+}
