@@ -41,6 +41,16 @@ pub struct PciParams {
     pub relaxed_ordering: bool,
 }
 
+/// What [`Fbnic::service_tick`] found.
+#[must_use]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServiceReport {
+    /// The firmware had crashed or was restarted; the port has been taken again.
+    pub firmware_recovered: bool,
+    /// The BMC's wishes have changed: [`Fbnic::set_rx_mode`] is to be called.
+    pub rx_mode_stale: bool,
+}
+
 /// One adapter. Always shared through an [`Arc`].
 ///
 /// Its parts live in the files named after them, as further `impl Fbnic` blocks. Field order is
@@ -100,15 +110,17 @@ impl Fbnic {
 
     /// The periodic work of the device core. Runs once a second in process context.
     ///
-    /// Returns [`FwHealth::Recovered`] when the firmware had to be set up again.
-    pub fn service_tick(&self) -> FwHealth {
+    /// The caller acts on what it reports.
+    pub fn service_tick(&self) -> ServiceReport {
         self.update_counters32();
         self.check_pause_storm();
-        let health = self.fw_check_health();
-        if health == FwHealth::Recovered {
+        let firmware_recovered = self.fw_check_health() == FwHealth::Recovered;
+        if firmware_recovered {
             self.rpc_rewrite();
         }
-        self.rpc_service();
-        health
+        ServiceReport {
+            firmware_recovered,
+            rx_mode_stale: self.rpc_service(),
+        }
     }
 }
