@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The devlink instance: `devlink dev info` and the health of the one-time-programmable memory.
+
+use kernel::{
+    device::{
+        self,
+        Bound, //
+    },
+    fmt,
+    prelude::*,
+    str::CString,
+    sync::Arc, //
+};
+
+use crate::{
+    fbnic_dev::Fbnic,
+    fbnic_fw::messages::{
+        FwVersion,
+        Version, //
+    },
+    net::devlink::{
+        self,
+        Devlink,
+        Fmsg,
+        HealthReporter,
+        InfoRequest,
+        Registration,
+        Reporter, //
+    }, //
+};
+
+/// Byte offset in BAR4 of the status of the one-time-programmable memory; 0 is healthy.
+const NS_OTP_STATUS: usize = 0x21d * 4;
+/// Byte offset in BAR4 of the status of the last write to it: data in the upper, ECC in the lower
+/// half.
+const NS_OTP_WRITE_STATUS: usize = 0x21e * 4;
+
+/// A firmware version as users know it: `MM.mm.pp-bbb`.
+pub(crate) struct VersionText(pub(crate) Version);
+
+impl fmt::Display for VersionText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, minor, patch, build] = self.0.parts();
+
+        write!(f, "{major:02}.{minor:02}.{patch:02}-{build:03}")
+    }
+}
+
+/// devlink's view of an adapter.
+pub(crate) struct Info(Arc<Fbnic>);
+
+/// Which of devlink's two lists a version goes to.
+#[derive(Clone, Copy)]
+enum List {
+    Running,
+    Stored,
+}
+
+impl List {
+    fn put(self, info: &mut InfoRequest<'_>, name: &CStr, value: &CStr) -> Result {
+        match self {
+            Self::Running => info.put_running_version(name, value),
+            Self::Stored => info.put_stored_version(name, value),
+        }
+    }
+
+    /// Puts the version number and, if the firmware gave one, the commit it was built from.
+    fn put_version(self, info: &mut InfoRequest<'_>, name: &CStr, version: &FwVersion) -> Result {
+        let value = CString::try_from_fmt(fmt!("{}", VersionText(version.version)))?;
+        self.put(info, name, &value)?;
+
+        // What the firmware calls a commit may be any bytes; only text is passed on.
+        let commit = core::str::from_utf8(version.commit()).unwrap_or_default();
+        if commit.is_empty() {
+            return Ok(());
+        }
+        let commit = CString::try_from_fmt(fmt!("{commit}"))?;
+        let commit_name = CString::try_from_fmt(fmt!("{name}.commit"))?;
+        self.put(info, &commit_name, &commit)
+    }
+}
+
+impl devlink::Operations for Info {
+    fn info_get(&self, info: &mut InfoRequest<'_>) -> Result {
+        let caps = self.0.fw_caps();
+
+        List::Running.put_version(info, c"fw", &caps.running.mgmt)?;
+        List::Running.put_version(info, c"fw.bootloader", &caps.running.bootloader)?;
+        List::Stored.put_version(info, c"fw", &caps.stored.mgmt)?;
+        List::Stored.put_version(info, c"fw.bootloader", &caps.stored.bootloader)?;
+        List::Stored.put_version(info, c"fw.undi", &caps.stored.undi)?;
+
+        if self.0.params.dsn == 0 {
+            return Ok(());
+        }
+        let [a, b, c, d, e, f, g, h] = self.0.params.dsn.to_be_bytes();
+        let serial = CString::try_from_fmt(fmt!(
+            "{a:02x}-{b:02x}-{c:02x}-{d:02x}-{e:02x}-{f:02x}-{g:02x}-{h:02x}"
+        ))?;
+        info.put_serial_number(&serial)
+    }
+}
+
+/// Reports faults of the one-time-programmable memory.
+struct Otp(Arc<Fbnic>);
+
+impl Reporter for Otp {
+    const NAME: &'static CStr = c"otp";
+
+    fn dump(&self, fmsg: &mut Fmsg<'_>) -> Result {
+        let status = self.0.csr.fw_read32(NS_OTP_STATUS);
+        let write_status = self.0.csr.fw_read32(NS_OTP_WRITE_STATUS);
+
+        fmsg.object(c"OTP", |fmsg| {
+            fmsg.put_u32(c"Status", status);
+            fmsg.put_u32(c"Data", write_status >> 16);
+            fmsg.put_u32(c"ECC", write_status & 0xffff);
+        });
+        Ok(())
+    }
+}
+
+/// The devlink instance of an adapter with its reporters.
+///
+/// The order of the fields is that of teardown.
+pub(crate) struct FbnicDevlink {
+    otp: HealthReporter<Info, Otp>,
+    devlink: Arc<Devlink<Info>>,
+    fbnic: Arc<Fbnic>,
+}
+
+impl FbnicDevlink {
+    /// Creates the instance. User space sees it after [`FbnicDevlink::register`].
+    pub(crate) fn new(parent: &device::Device<Bound>, fbnic: Arc<Fbnic>) -> Result<Self> {
+        let devlink = Devlink::new(parent, Info(fbnic.clone()))?;
+        let otp = HealthReporter::new(devlink.clone(), Otp(fbnic.clone()))?;
+
+        Ok(Self {
+            otp,
+            devlink,
+            fbnic,
+        })
+    }
+
+    /// Makes the instance visible as long as the result lives.
+    pub(crate) fn register(&self) -> Registration<Info> {
+        Registration::new(self.devlink.clone())
+    }
+
+    /// Takes the instance lock, under which the firmware mailbox goes up and down.
+    pub(crate) fn lock(&self) -> devlink::Guard<'_, Info> {
+        self.devlink.lock()
+    }
+
+    /// Reports `msg` if the one-time-programmable memory is not healthy. Sleeps.
+    pub(crate) fn otp_check(&self, msg: &CStr) {
+        let status = self.fbnic.csr.fw_read32(NS_OTP_STATUS);
+
+        // All-ones is what a device that is gone reads as; that is not the memory's fault.
+        if status != 0 && self.fbnic.csr.is_present() {
+            self.otp.report(msg);
+        }
+    }
+}
