@@ -151,6 +151,8 @@ unsafe impl<H: Send> Sync for Inner<H> {}
 pub struct Napi<H: Handler> {
     inner: Arc<Inner<H>>,
     enabled: bool,
+    /// The queues user space is told that this context serves.
+    queues: KVec<(QueueType, u32)>,
 }
 
 impl<H: Handler> Napi<H> {
@@ -197,6 +199,7 @@ impl<H: Handler> Napi<H> {
         Ok(Self {
             inner,
             enabled: false,
+            queues: KVec::new(),
         })
     }
 
@@ -238,8 +241,13 @@ impl<H: Handler> Napi<H> {
         unsafe { (*self.inner.napi.get()).napi_id }
     }
 
-    /// Tells user space that queue `index` is served by this context.
-    pub fn set_queue(&self, dev: &Locked<'_>, kind: QueueType, index: u32) {
+    /// Tells user space that queue `index` is served by this context, until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn set_queue(&mut self, dev: &Locked<'_>, kind: QueueType, index: u32) -> Result {
+        self.queues.push((kind, index), GFP_KERNEL)?;
         // SAFETY: By the type invariant. The core checks the index.
         unsafe {
             bindings::netif_queue_set_napi(
@@ -249,6 +257,7 @@ impl<H: Handler> Napi<H> {
                 self.inner.napi.get(),
             )
         };
+        Ok(())
     }
 
     /// Returns a handle with which an interrupt handler starts polling.
@@ -290,6 +299,18 @@ impl<H: Handler> Napi<H> {
 impl<H: Handler> Drop for Napi<H> {
     fn drop(&mut self) {
         self.disable_unlocked();
+        for &(kind, index) in &self.queues {
+            // SAFETY: By the type invariant the context is added, so its device is alive. The core
+            // checks the index.
+            unsafe {
+                bindings::netif_queue_set_napi(
+                    (*self.inner.napi.get()).dev,
+                    index,
+                    kind as bindings::netdev_queue_type,
+                    ptr::null_mut(),
+                )
+            };
+        }
         // SAFETY: By the type invariant the context is added, and it is disabled now. A context
         // that is still scheduled by a late interrupt stays disabled, its memory lives on in the
         // handler's `Scheduler`.

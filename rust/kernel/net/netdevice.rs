@@ -37,7 +37,7 @@ use core::{
     ffi::CStr,
     marker::PhantomData,
     ops::Deref,
-    ptr::{self, addr_of},
+    ptr::addr_of,
 };
 use kernel::{
     device::{self, Bound},
@@ -298,19 +298,6 @@ impl Locked<'_> {
     pub fn set_real_num_queues(&self, tx: u32, rx: u32) -> Result {
         // SAFETY: By the type invariant the netdev lock is held.
         to_result(unsafe { bindings::netif_set_real_num_queues(self.as_ptr(), tx, rx) })
-    }
-
-    /// Takes queue `index` away from its NAPI context in what user space is told.
-    pub fn clear_queue_napi(&self, kind: QueueType, index: u32) {
-        // SAFETY: By the type invariant the netdev lock is held. The core checks the index.
-        unsafe {
-            bindings::netif_queue_set_napi(
-                self.as_ptr(),
-                index,
-                kind as bindings::netdev_queue_type,
-                ptr::null_mut(),
-            )
-        };
     }
 
     /// Sets the device's own address.

@@ -18,7 +18,6 @@ pub const PAGE_SIZE: usize = kernel::page::PAGE_SIZE;
 #[cfg(all(
     CONFIG_X86_64,
     CONFIG_SPARSEMEM_VMEMMAP,
-    CONFIG_DYNAMIC_MEMORY_LAYOUT,
     not(CONFIG_DEBUG_VIRTUAL)
 ))]
 mod layout {
@@ -67,7 +66,6 @@ mod layout {
 #[cfg(not(all(
     CONFIG_X86_64,
     CONFIG_SPARSEMEM_VMEMMAP,
-    CONFIG_DYNAMIC_MEMORY_LAYOUT,
     not(CONFIG_DEBUG_VIRTUAL)
 )))]
 mod layout {

@@ -301,7 +301,8 @@ impl PageFrag {
     /// Returns the length of the range in bytes.
     #[inline]
     pub fn size(&self) -> u32 {
-        self.end - self.start
+        // By the type invariant this does not wrap.
+        self.end.wrapping_sub(self.start)
     }
 
     /// Returns the offset of the range in its page, in bytes.

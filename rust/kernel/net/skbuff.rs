@@ -12,7 +12,8 @@ use crate::{bindings, net::page};
 use core::{
     mem::{align_of, size_of, ManuallyDrop},
     ptr::NonNull,
-    slice, //
+    slice,
+    sync::atomic::{AtomicI32, Ordering}, //
 };
 use kernel::{device, prelude::*};
 
@@ -23,10 +24,19 @@ pub use bindings::{
 
 /// Kinds of segmentation a packet can ask for, the bits of `skb_shinfo(skb)->gso_type`.
 pub mod gso {
-    pub use crate::bindings::{
-        SKB_GSO_PARTIAL as PARTIAL, SKB_GSO_TCPV4 as TCPV4, SKB_GSO_TCPV6 as TCPV6,
-        SKB_GSO_UDP_L4 as UDP_L4,
-    };
+    use crate::bindings;
+
+    // CAST: Single bits, which bindgen takes for signed because they come from an enum.
+    /// The device cuts what is behind the outer headers, which the stack filled in beforehand.
+    pub const PARTIAL: u32 = bindings::SKB_GSO_PARTIAL as u32;
+    /// TCP over IPv4.
+    pub const TCPV4: u32 = bindings::SKB_GSO_TCPV4 as u32;
+    /// TCP over IPv6.
+    pub const TCPV6: u32 = bindings::SKB_GSO_TCPV6 as u32;
+    /// UDP, each segment a datagram.
+    pub const UDP_L4: u32 = bindings::SKB_GSO_UDP_L4 as u32;
+    /// In an IPv6 tunnel.
+    pub const IPXIP6: u32 = bindings::SKB_GSO_IPXIP6 as u32;
 }
 
 /// Why a packet is thrown away, a subset of `enum skb_drop_reason`.
@@ -318,7 +328,7 @@ impl SkBuff {
         if len > self.headlen() as usize {
             return Err(EINVAL);
         }
-        if self.cloned() {
+        if self.header_cloned() {
             // SAFETY: By the type invariant.
             kernel::error::to_result(unsafe { bindings::skb_cow_head(self.as_ptr(), 0) })?;
         }
@@ -327,10 +337,21 @@ impl SkBuff {
         Ok(unsafe { slice::from_raw_parts_mut((*self.as_ptr()).data, len) })
     }
 
+    /// Returns whether a clone looks at the same headers.
     #[inline]
-    fn cloned(&self) -> bool {
+    fn header_cloned(&self) -> bool {
         // SAFETY: By the type invariant.
-        unsafe { bindings::sk_buff::cloned_raw(self.as_ptr()) != 0 }
+        if unsafe { bindings::sk_buff::cloned_raw(self.as_ptr()) } == 0 {
+            return false;
+        }
+        // The upper half counts the clones that only look at the payload, which is how TCP keeps
+        // its data while a copy of the packet is being sent.
+        // SAFETY: By the type invariant. The counter is only accessed atomically.
+        let references = unsafe {
+            AtomicI32::from_ptr((&raw mut (*self.shinfo()).dataref).cast()).load(Ordering::Relaxed)
+        };
+        let mask = (1 << bindings::SKB_DATAREF_SHIFT) - 1;
+        (references & mask).wrapping_sub(references >> bindings::SKB_DATAREF_SHIFT) != 1
     }
 
     /// Pads the packet with zeroes to at least `len` bytes.
@@ -382,8 +403,18 @@ impl SkBuff {
     /// Takes the software timestamp that a sender may have asked for.
     #[inline]
     pub fn tx_timestamp(&self) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::skb_tx_timestamp(self.as_ptr()) };
+        const SOFTWARE: u8 = (bindings::SKBTX_SW_TSTAMP | bindings::SKBTX_BPF) as u8;
+        // SAFETY: By the type invariant. A packet being sent has a device.
+        let wanted = unsafe {
+            let dev = (*self.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.__bindgen_anon_1.dev;
+            (*self.shinfo()).tx_flags & SOFTWARE != 0
+                || cfg!(CONFIG_NETWORK_PHY_TIMESTAMPING)
+                    && !((*dev).phydev.is_null() && (*dev).hwprov.is_null())
+        };
+        if wanted {
+            // SAFETY: By the type invariant.
+            unsafe { bindings::skb_tx_timestamp(self.as_ptr()) };
+        }
     }
 
     /// Frees the packet after it was sent.
