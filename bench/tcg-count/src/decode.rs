@@ -15,16 +15,26 @@ pub fn marker_tag(bytes: &[u8]) -> Option<u8> {
     }
 }
 
-/// Where a direct near call or jump with a 32-bit displacement at `address` leads to.
+/// What [`branch_target`] returns for a call through a pointer.
+pub const THROUGH_POINTER: u64 = 0;
+
+/// Where the call or jump at `address` leads to, if the instruction is one that may be a call.
 ///
-/// Jumps count because a call in tail position is one.
+/// That is a direct near call, a direct near jump with a 32-bit displacement (a call in tail
+/// position is one), and a near call through a register or memory, whose target is not known.
 pub fn branch_target(address: u64, bytes: &[u8]) -> Option<u64> {
-    let [0xe8 | 0xe9, displacement @ ..] = bytes else {
-        return None;
-    };
-    let displacement = i32::from_le_bytes(displacement.try_into().ok()?);
-    let next = address.wrapping_add(5);
-    Some(next.wrapping_add_signed(i64::from(displacement)))
+    match *bytes {
+        [0xe8 | 0xe9, a, b, c, d] => {
+            let displacement = i32::from_le_bytes([a, b, c, d]);
+            let next = address.wrapping_add(5);
+            Some(next.wrapping_add_signed(i64::from(displacement)))
+        }
+        // The register form may carry prefixes: REX, or DS as "no branch tracking".
+        [0xff, modrm, ..] | [0x3e | 0x40..=0x4f, 0xff, modrm, ..] if (modrm >> 3) & 7 == 2 => {
+            Some(THROUGH_POINTER)
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +59,16 @@ mod tests {
         assert_eq!(branch_target(at, &[0xe9, 0xfb, 0xff, 0xff, 0xff]), Some(at));
         assert_eq!(branch_target(at, &[0xe8, 0xfb, 0, 0]), None);
         assert_eq!(branch_target(at, &[0x90]), None);
+    }
+
+    #[test]
+    fn calls_through_pointers_are_seen() {
+        // call *%rax; call *%r11; call *0x10(%rbx); jmp *%rax; push (%rax)
+        assert_eq!(branch_target(1, &[0xff, 0xd0]), Some(THROUGH_POINTER));
+        assert_eq!(branch_target(1, &[0x41, 0xff, 0xd3]), Some(THROUGH_POINTER));
+        assert_eq!(branch_target(1, &[0xff, 0x53, 0x10]), Some(THROUGH_POINTER));
+        assert_eq!(branch_target(1, &[0xff, 0xe0]), None);
+        assert_eq!(branch_target(1, &[0xff, 0x30]), None);
     }
 
     #[test]

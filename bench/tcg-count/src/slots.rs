@@ -11,7 +11,7 @@ pub const MAX_SLOTS: usize = 1 << 20;
 /// One instruction of the guest kernel.
 struct Slot {
     address: u64,
-    /// Destination when the instruction is a direct call or jump.
+    /// What `decode::branch_target` said of the instruction.
     target: Option<u64>,
     /// The counter's value at the last report.
     seen: u64,
@@ -54,7 +54,8 @@ impl Slots {
 
     /// Writes a report of all counters that moved since the last one, and remembers them.
     ///
-    /// One line per instruction, in hexadecimal: address, count and, for branches, the target.
+    /// One line per instruction, in hexadecimal: address, count and, for what may be a call, the
+    /// target, 0 when it is not known.
     /// `mark TAG REFUSED` begins a report and `end` closes it.
     pub fn report(
         &mut self,

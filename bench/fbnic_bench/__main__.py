@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command bench/bench."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from harness import paths
+from harness.vm import GuestError
+
+from . import build, counting, nics, report, sizes, throughput, workloads
+from .counts import CountError
+from .results import Results, worse
+
+COMMITTED = paths.PROJECT / "Documentation" / "bench.json"
+LATEST = build.OUTPUT / "latest.json"
+
+EPILOG = """\
+Counted figures come from a QEMU plugin in a guest with one vCPU and do not depend on how busy the
+machine is. Throughput does; compare only figures of one run. Every run writes build/bench/latest.json.
+
+  bench/bench                                  everything, 5 rounds
+  bench/bench --only counts --rows tx-small,rx-small --rounds 1
+  bench/bench --quick --check                  the short form for the tests
+  bench/bench --show Documentation/bench.json  print the tables of an earlier run
+"""
+
+
+def main() -> int:
+    """Entry point. Returns the exit status."""
+    options = _parse()
+    if options.show:
+        print(report.text(Results.load(options.show)))
+        return 0
+    build.build()
+    results = Results.new()
+    status = 0
+    try:
+        _measure(options, results)
+    except (GuestError, CountError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        status = 1
+    if results.counted or results.throughput:
+        print(report.text(results, functions=not options.quick), flush=True)
+        results.save(LATEST)
+    if status == 0 and options.save:
+        results.save(COMMITTED)
+        COMMITTED.with_suffix(".svg").write_text(report.svg(results))
+    if status == 0 and options.check:
+        status = _check(results)
+    return status
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="bench/bench",
+        description="Measures the Rust driver beside the C driver and QEMU's own NICs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--drivers", default="", help=f"comma list of {','.join(nics.ALL)} (default: those built)")
+    add("--only", choices=("counts", "throughput"), help="leave the other half out")
+    add("--rows", default="", help="comma list of rows; --help-rows names them")
+    add("--rounds", type=int, default=0, help="default 5, with --quick 1")
+    add("--seconds", type=int, default=4, help="length of one throughput measurement")
+    add("--minutes", type=float, default=0, help="start no further round after this long")
+    add("--quick", action="store_true", help="counted rows only, one round")
+    add("--check", action="store_true", help="fail when a figure is worse than the committed one")
+    add("--save", action="store_true", help="write Documentation/bench.json and bench.svg")
+    add("--show", type=Path, help="only print the tables of a JSON file")
+    add("--help-rows", action="store_true", help="list the rows")
+    add("--emu", type=Path, default=paths.EMULATOR, help="the fbnic-emu to run")
+    add("--ko", action="append", default=[], metavar="NAME=PATH", help="another module for NAME")
+    options = parser.parse_args()
+    if options.help_rows:
+        for row in (*workloads.COUNTED, *throughput.ROWS):
+            print(f"{row.name:10} {row.title}")
+        raise SystemExit(0)
+    options.modules = dict(paths.MODULES)
+    for pair in options.ko:
+        name, _, path = pair.partition("=")
+        options.modules[name] = Path(path)
+    options.only = "counts" if options.quick else options.only
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    return options
+
+
+def _chosen(options: argparse.Namespace) -> list[nics.Nic]:
+    if options.drivers:
+        names = options.drivers.split(",")
+    else:
+        names = [n for n in ("rust", "c") if options.modules[n].exists()]
+    unknown = set(names) - set(nics.ALL)
+    if unknown:
+        raise SystemExit(f"bench: no such driver: {', '.join(sorted(unknown))}")
+    return [nics.ALL[name] for name in names]
+
+
+def _measure(options: argparse.Namespace, results: Results) -> None:
+    chosen = _chosen(options)
+    rows = options.rows.split(",") if options.rows else []
+    started = time.monotonic()
+
+    def stopped() -> bool:
+        return bool(options.minutes) and time.monotonic() - started > options.minutes * 60
+
+    counted = [w for w in workloads.COUNTED if not rows or w.name in rows]
+    timed = [r for r in throughput.ROWS if not rows or r.name in rows]
+    results.sizes = sizes.of_modules({n.name: options.modules[n.name] for n in chosen if not n.model})
+    if options.only != "throughput" and counted:
+        _count(options, results, [n for n in chosen if not n.model] or chosen, counted, stopped)
+    if options.only != "counts" and timed:
+        yardsticks = [n for n in (nics.E1000E, nics.IGB, nics.VIRTIO) if not options.drivers]
+        everything = chosen + yardsticks
+        for row, nic, value in throughput.run(
+            everything, timed, options.rounds, options.seconds, options.emu, options.modules, stopped
+        ):
+            _progress(f"{nic}: {row} {value:.0f}")
+            results.time(row, nic, value)
+
+
+def _count(
+    options: argparse.Namespace,
+    results: Results,
+    chosen: list[nics.Nic],
+    rows: list[workloads.Workload],
+    stopped: object,
+) -> None:
+    with counting.CountingGuest("bench-counts", chosen, options.emu, options.modules) as guest:
+        for number in range(options.rounds):
+            for nic in chosen if number % 2 == 0 else chosen[::-1]:
+                if stopped():
+                    return
+                for row, sample in guest.measure(nic, rows):
+                    figure = sample.figures["instructions"]
+                    _progress(f"{nic.name}: {row}, round {number + 1}: {figure:.1f} per packet")
+                    results.count(row, nic.name, sample)
+
+
+def _progress(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def _check(results: Results) -> int:
+    if not COMMITTED.exists():
+        print(f"bench: nothing committed to compare with ({COMMITTED.name})")
+        return 0
+    found = worse(results, Results.load(COMMITTED))
+    for line in found:
+        print(f"bench: worse: {line}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

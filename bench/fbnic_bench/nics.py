@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The NICs that are compared, and how each is brought up in the guest.
+
+The near end of each cable is in the guest's first network namespace, its far end an e1000e in a
+namespace of its own. Only one near end is up at a time, and all use the same addresses.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.vm import Guest
+
+NEAR4, FAR4 = "192.0.2.1", "192.0.2.2"
+# The namespace and the interface of the emulated NIC's far end, as guest/lib.sh has them.
+FBNIC_FAR = "far"
+
+
+@dataclass(frozen=True)
+class Nic:
+    """One NIC with its driver."""
+
+    name: str
+    # Module as the kernel knows it.
+    module: str
+    # QEMU's own device model; empty for the emulated NIC.
+    model: str = ""
+    index: int = 0
+
+    @property
+    def netns(self) -> str:
+        """Namespace of the far end."""
+        return f"far{self.index}" if self.model else FBNIC_FAR
+
+    def mac(self, end: int) -> str:
+        """MAC address of the near (0) or far (1) end of one of QEMU's own."""
+        return f"02:00:00:00:{self.index:02x}:{end + 1:02x}"
+
+    def qemu_args(self, directory: Path) -> list[str]:
+        """Both ends of a cable between two of QEMU's own NICs."""
+        if not self.model:
+            return []
+        arguments = []
+        address = f"addr.type=unix,addr.path={directory}/cable{self.index}"
+        modes = ("server=on", "server=off,reconnect-ms=200")
+        for end, (mode, model) in enumerate(zip(modes, (self.model, "e1000e"), strict=True)):
+            name = f"b{self.index}{end}"
+            arguments += [
+                *("-netdev", f"stream,id={name},{mode},{address}"),
+                *("-device", f"pcie-root-port,id=p{name},chassis={10 + 2 * self.index + end}"),
+                *("-device", f"{model},netdev={name},bus=p{name},mac={self.mac(end)}"),
+            ]
+        return arguments
+
+
+RUST = Nic("rust", "fbnic")
+C = Nic("c", "fbnic")
+E1000E = Nic("e1000e", "e1000e", "e1000e", 1)
+IGB = Nic("igb", "igb", "igb", 2)
+VIRTIO = Nic("virtio", "virtio_net", "virtio-net-pci", 3)
+ALL = {nic.name: nic for nic in (RUST, C, E1000E, IGB, VIRTIO)}
+
+_HELPERS = """
+by_mac() {
+	local path
+	for path in /sys/class/net/*; do
+		[ "$(cat $path/address)" = "$1" ] && basename $path && return 0
+	done
+	return 1
+}
+answers() { ping -n -q -c 1 -W 1 192.0.2.2; }
+"""
+
+_PAIR_UP = """
+modprobe -a {module} e1000e
+wait_for 10 by_mac {near} || fail "no near end"
+near=$(by_mac {near})
+if ! ip netns list | grep -qw {netns}; then
+	wait_for 10 by_mac {far} || fail "no far end"
+	ip netns add {netns}
+	ip link set "$(by_mac {far})" name far0 netns {netns}
+	ip -n {netns} link set lo up
+	ip -n {netns} addr add 192.0.2.2/24 dev far0
+	ip -n {netns} link set far0 up
+fi
+ip addr add 192.0.2.1/24 dev $near
+ip link set $near up
+wait_for 20 has_carrier $near || fail "no carrier"
+wait_for 10 answers || fail "no answer from the far end"
+echo $near
+"""
+
+_FBNIC_UP = """
+load_fbnic {name} >&2 && cable_up >&2 || fail "{name} does not come up"
+near_if
+"""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A NIC that is up in a guest."""
+
+    guest: Guest
+    nic: Nic
+    # Name of the near end's interface.
+    near: str
+
+    def far(self, command: str, timeout: float = 60) -> str:
+        """Runs one program at the far end."""
+        return self.guest.check(f"ip netns exec {self.nic.netns} {command}", timeout)
+
+    def statistic(self, name: str) -> int:
+        """A counter of the near end's interface."""
+        return int(self.guest.check(f"cat /sys/class/net/{self.near}/statistics/{name}"))
+
+    def macs(self) -> tuple[str, str]:
+        """MAC addresses of the near and the far end."""
+        near = self.guest.check(f"cat /sys/class/net/{self.near}/address").strip()
+        return near, self.far("cat /sys/class/net/far0/address").strip()
+
+    def down(self) -> None:
+        """Takes the near end away; a driver under test is unloaded."""
+        self.guest.check(f"ip addr flush dev {self.near}; ip link set {self.near} down")
+        if not self.nic.model:
+            self.guest.check("unload_fbnic")
+
+
+def bring_up(guest: Guest, nic: Nic) -> Link:
+    """Loads the driver and waits until the far end answers."""
+    if nic.model:
+        script = _HELPERS + _PAIR_UP.format(
+            module=nic.module, near=nic.mac(0), far=nic.mac(1), netns=nic.netns
+        )
+    else:
+        script = _FBNIC_UP.format(name=nic.name)
+    return Link(guest, nic, guest.check(script, 90).split()[-1])

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What passes between the markers when instructions are counted.
+
+Each workload makes the traffic from kernel code or one small program, so that the number of
+packets is known and the same for every driver. Packets towards the NIC under test carry an address
+the guest does not own: they go through the driver and GRO and are dropped by the IP layer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.vm import GuestError
+
+from .nics import Link
+
+MARK = "/guest/files/bench-mark"
+# 198.18.0.0/15 is for benchmarks (RFC 2544); no route leads there.
+FOREIGN = "198.18.0.1"
+# Completions and packets on their way have this long to arrive, in milliseconds.
+SETTLE = 150
+TAG = 1
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One row of the table."""
+
+    name: str
+    title: str
+    # Packets to send.
+    count: int
+    run: Callable[[Link, int], None]
+    # Which of the near end's counters says how many packets passed; "" when `count` does.
+    statistic: str = ""
+
+
+def _pktgen(link: Link, end: str, count: int, options: dict[str, object]) -> None:
+    """Sends `count` packets with pktgen from the "near" or "far" end, between the markers."""
+    macs = link.macs()
+    device, peer = (link.near, macs[1]) if end == "near" else ("far0", macs[0])
+    settings = {"count": count, "delay": 0, "dst": FOREIGN, "dst_mac": peer} | options
+    lines = "\n".join(f'echo "{k} {v}" >$pg/{device} || exit 1' for k, v in settings.items())
+    script = f"""
+pg=/proc/net/pktgen
+echo rem_device_all >$pg/kpktgend_0 && echo "add_device {device}" >$pg/kpktgend_0 || exit 1
+{lines}
+{MARK} window {TAG} {SETTLE} $pg/pgctrl start || exit 1
+grep -q '^Result: OK' $pg/{device} || {{ cat $pg/{device}; exit 1; }}
+"""
+    if end == "far":
+        script = f"ip netns exec {link.nic.netns} bash -s <<'SCRIPT'\n{script}\nSCRIPT"
+    link.guest.check(f"modprobe pktgen\n{script}", 120)
+
+
+def _tx(size: int, **options: object) -> Callable[[Link, int], None]:
+    return lambda link, count: _pktgen(link, "near", count, {"pkt_size": size} | options)
+
+
+def _rx(size: int) -> Callable[[Link, int], None]:
+    # Without a delay the sender outruns the receiver and packets are lost.
+    return lambda link, count: _pktgen(link, "far", count, {"pkt_size": size})
+
+
+def _lso(end: str, payload: int) -> Callable[[Link, int], None]:
+    def run(link: Link, count: int) -> None:
+        near, far = link.macs()
+        device, peer = (link.near, far) if end == "near" else ("far0", near)
+        command = (
+            f"{MARK} lso {TAG} {SETTLE} {device} {peer} 198.18.0.2 {FOREIGN} "
+            f"1448 {payload} {count}"
+        )
+        if end == "far":
+            link.far(command, 120)
+        else:
+            link.guest.check(command, 120)
+
+    return run
+
+
+def _idle(link: Link, count: int) -> None:
+    link.guest.check(f"{MARK} window {TAG} {count} /dev/null x", 60)
+
+
+# A payload that fills 44 segments of 1448 bytes.
+LARGE = 44 * 1448
+
+COUNTED = [
+    Workload("tx-small", "Tx 60 B", 10000, _tx(60)),
+    Workload("tx-burst", "Tx 60 B, bursts of 16", 16000, _tx(60, burst=16)),
+    Workload("tx-1500", "Tx 1514 B, 3 fragments", 10000, _tx(1514, frags=3)),
+    Workload("tx-tso", "Tx TSO, 63,712 B", 1000, _lso("near", LARGE)),
+    Workload("rx-small", "Rx 60 B", 10000, _rx(60), "rx_packets"),
+    Workload("rx-1500", "Rx 1514 B", 10000, _rx(1514), "rx_packets"),
+    Workload("rx-gro", "Rx TCP with GRO, 1502 B", 400, _lso("far", LARGE), "rx_packets"),
+]
+# Not a row: what the driver does without traffic, for `count` milliseconds.
+IDLE = Workload("idle", "idle, per second", 3000, _idle)
+BY_NAME = {workload.name: workload for workload in COUNTED}
+
+
+def run(link: Link, workload: Workload) -> int:
+    """Runs a workload and returns how many packets passed."""
+    if not workload.statistic:
+        workload.run(link, workload.count)
+        return workload.count
+    before = link.statistic(workload.statistic)
+    workload.run(link, workload.count)
+    packets = link.statistic(workload.statistic) - before
+    if packets < workload.count // 2:
+        raise GuestError(f"{workload.name}: only {packets} packets arrived")
+    return packets
