@@ -36,7 +36,7 @@ impl RingSize {
     /// Returns the number of entries.
     #[inline(always)]
     pub const fn entries(self) -> u32 {
-        self.mask + 1
+        self.mask.wrapping_add(1)
     }
 
     /// Returns the bits of an index that count.

@@ -229,7 +229,7 @@ pub(super) struct RxQueue {
     rcq_head: CompletionHead,
     rcq: DescRing,
     /// The packet that completions are arriving for.
-    pkt: Option<RxBuff>,
+    pkt: RxBuff,
     /// That packet has to be dropped.
     bad: bool,
     hpq: Bdq,
@@ -261,7 +261,7 @@ impl RxQueue {
         Ok(Self {
             rcq_head: CompletionHead::new(rcq_size),
             rcq: DescRing::new(dev, cfg.rcq_size)?,
-            pkt: None,
+            pkt: RxBuff::new(),
             bad: false,
             hpq: Bdq::new(dev, cfg.hpq_size, queue.offset(regs::BDQ_HPQ_TAIL))?,
             ppq: Bdq::new(dev, cfg.ppq_size, queue.offset(regs::BDQ_PPQ_TAIL))?,
@@ -353,24 +353,22 @@ impl RxQueue {
     /// Opens a packet.
     #[inline]
     fn header(&mut self, al: RcdAl, direct: bool) {
-        if self.pkt.is_some() || self.bad {
+        if self.pkt.is_open() || self.bad {
             // The packet before was never closed.
-            self.pkt = None;
+            self.pkt.clear();
             self.stats.dropped.add(1);
             self.bad_completion("header inside of a packet");
         }
-        self.bad = false;
-        self.pkt = self.take_header(al, direct);
-        if let Some(pkt) = &self.pkt {
-            pkt.prefetch();
-        } else {
-            self.bad = true;
+        self.bad = self.open_packet(al, direct).is_none();
+        if self.bad {
             self.bad_completion("header buffer");
+        } else {
+            self.pkt.prefetch();
         }
     }
 
     #[inline]
-    fn take_header(&mut self, al: RcdAl, direct: bool) -> Option<RxBuff> {
+    fn open_packet(&mut self, al: RcdAl, direct: bool) -> Option<()> {
         let (page, base) = self.hpq.locate(al.buff_id(), &self.pool, direct)?;
         let len = al.len();
         if len < MIN_HEADER_LEN {
@@ -378,14 +376,14 @@ impl RxQueue {
         }
         let frame = ROOM.header_frame(al.off(), len, al.page_fin())?;
         let frag = page.take(base + frame.start, base + frame.end)?;
-        RxBuff::new(&self.pool, frag, frame.headroom, len)
+        self.pkt.open(&self.pool, frag, frame.headroom, len).ok()
     }
 
     /// Adds payload to the open packet.
     #[inline]
     fn payload(&mut self, al: RcdAl, direct: bool) {
         if self.add_payload(al, direct).is_none() {
-            self.pkt = None;
+            self.pkt.clear();
             self.bad = true;
             self.bad_completion("payload buffer");
         }
@@ -397,7 +395,7 @@ impl RxQueue {
         let (off, len) = (al.off(), al.len());
         let end = payload_end(off, len, al.page_fin())?;
         let frag = page.take(base + off, base + end)?;
-        self.pkt.as_mut()?.add_frag(&self.pool, frag, len).ok()
+        self.pkt.add_frag(&self.pool, frag, len).ok()
     }
 
     /// Closes the packet and hands it to the stack.
@@ -410,22 +408,22 @@ impl RxQueue {
         got: &mut Received,
     ) {
         let bad = core::mem::take(&mut self.bad);
-        let Some(pkt) = self.pkt.take() else {
+        if !self.pkt.is_open() {
             got.dropped = got.dropped.wrapping_add(1);
             if !bad {
                 self.bad_completion("end of no packet");
             }
             return;
-        };
-        let Some(rxq) = &self.rxq else {
-            return;
-        };
+        }
         if meta.uncorrectable() {
+            self.pkt.clear();
             got.dropped = got.dropped.wrapping_add(1);
             return;
         }
-        let len = pkt.len();
-        let Some(mut skb) = pkt.build_skb(rxq) else {
+        let len = self.pkt.len();
+        let skb = self.rxq.as_deref().and_then(|rxq| self.pkt.build_skb(rxq));
+        let Some(mut skb) = skb else {
+            self.pkt.clear();
             got.dropped = got.dropped.wrapping_add(1);
             got.alloc_failed = got.alloc_failed.wrapping_add(1);
             return;
@@ -520,7 +518,7 @@ impl RxQueue {
 
     /// Takes back all buffers. The device must be idle.
     pub(super) fn flush(&mut self) {
-        self.pkt = None;
+        self.pkt.clear();
         self.bad = false;
         self.hpq.reset(&self.pool);
         self.ppq.reset(&self.pool);

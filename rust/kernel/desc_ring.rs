@@ -71,7 +71,7 @@ impl DescRing {
     /// Returns the number of descriptors.
     #[inline]
     pub fn entries(&self) -> u32 {
-        self.mask + 1
+        self.mask.wrapping_add(1)
     }
 
     /// Returns the number of descriptors less one, which reduces any index to a position.

@@ -14,7 +14,7 @@ use crate::{
 };
 use core::{
     marker::PhantomPinned,
-    mem::{size_of, ManuallyDrop},
+    mem::size_of,
     ptr::{self, NonNull}, //
 };
 use kernel::{error::to_result, prelude::*, types::Opaque};
@@ -22,7 +22,7 @@ use kernel::{error::to_result, prelude::*, types::Opaque};
 /// Bytes behind the data that the stack needs for its `skb_shared_info`, cache line aligned.
 pub const SHINFO_SIZE: u32 = {
     let line = bindings::L1_CACHE_BYTES as usize;
-    ((size_of::<bindings::skb_shared_info>() + line - 1) / line * line) as u32
+    (size_of::<bindings::skb_shared_info>().div_ceil(line) * line) as u32
 };
 
 /// Registration of a receive queue as a source of frames from a page pool.
@@ -92,74 +92,79 @@ impl PinnedDrop for XdpRxq {
     }
 }
 
-/// A received frame whose pieces are still arriving.
+/// A place for a received frame whose pieces are still arriving.
 ///
-/// May stay in a ring from one poll to the next. The first piece is a range of a page with room
-/// in front of and behind the data, in which the stack will build its metadata.
+/// Stays in a receive ring, from one poll to the next and from one frame to the next, so that no
+/// frame is ever copied. The first piece is a range of a page with room in front of and behind the
+/// data, in which the stack will build its metadata.
 ///
 /// # Invariants
 ///
-/// `buff` describes one page range, of which this value owns one page reference, with at least
-/// [`SHINFO_SIZE`] bytes behind the data, and as many fragments, each with one page reference, as
-/// its shared information says.
+/// While `head` is set, a frame is open: `buff` describes a range of that page, of which this value
+/// owns one reference, with at least [`SHINFO_SIZE`] bytes behind the data. The shared information
+/// at its end lists `frags` fragments, each with one page reference.
 pub struct RxBuff {
     buff: bindings::xdp_buff,
-    head: Netmem,
+    head: Option<Netmem>,
     len: u32,
+    frags: u32,
 }
 
 // SAFETY: The memory is owned and not tied to a thread.
 unsafe impl Send for RxBuff {}
 
 impl RxBuff {
+    /// Returns a place without a frame.
+    pub fn new() -> Self {
+        // INVARIANT: No frame is open.
+        Self {
+            // SAFETY: All zeroes are a valid value of this C structure.
+            buff: unsafe { core::mem::zeroed() },
+            head: None,
+            len: 0,
+            frags: 0,
+        }
+    }
+
+    /// Returns whether there is a frame.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.head.is_some()
+    }
+
     /// Starts a frame: `len` bytes of data that begin `headroom` bytes into `head`.
     ///
-    /// Returns `None`, and gives the range back, if the data and the stack's own needs do not fit.
+    /// A frame that was open is thrown away.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the data and the stack's own needs do not fit. The range is given back then.
     #[inline]
-    pub fn new(pool: &PagePool, head: PageFrag, headroom: u32, len: u32) -> Option<Self> {
+    pub fn open(&mut self, pool: &PagePool, head: PageFrag, headroom: u32, len: u32) -> Result {
+        if self.is_open() {
+            self.clear();
+        }
         let frame_sz = head.size();
-        let used = headroom.checked_add(len)?.checked_add(SHINFO_SIZE)?;
-        if used > frame_sz {
-            return None;
+        let used = headroom
+            .checked_add(len)
+            .and_then(|used| used.checked_add(SHINFO_SIZE));
+        if used.is_none_or(|used| used > frame_sz) {
+            return Err(EINVAL);
         }
         pool.sync_for_cpu(&head);
         let start = head.as_mut_ptr();
         let data = start.wrapping_add(headroom as usize);
-        let head = head.into_netmem();
-        // INVARIANT: The page reference moved here, the room was checked, and without the flag for
-        // fragments the shared information is not looked at.
-        Some(Self {
-            buff: bindings::xdp_buff {
-                data: data.cast(),
-                data_end: data.wrapping_add(len as usize).cast(),
-                data_meta: data.cast(),
-                data_hard_start: start.cast(),
-                rxq: ptr::null_mut(),
-                txq: ptr::null_mut(),
-                __bindgen_anon_1: bindings::xdp_buff__bindgen_ty_1 {
-                    frame_sz_flags_init: frame_sz.into(),
-                },
-            },
-            head,
-            len,
-        })
-    }
-
-    #[inline]
-    fn flags(&self) -> u32 {
-        // SAFETY: Both members of the union are plain integers.
-        unsafe { self.buff.__bindgen_anon_1.__bindgen_anon_1.flags }
-    }
-
-    #[inline]
-    fn set_flags(&mut self, bits: u32) {
-        // SAFETY: Both members of the union are plain integers.
-        unsafe { self.buff.__bindgen_anon_1.__bindgen_anon_1.flags |= bits };
-    }
-
-    #[inline]
-    fn has_frags(&self) -> bool {
-        self.flags() & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0
+        self.buff.data = data.cast();
+        self.buff.data_end = data.wrapping_add(len as usize).cast();
+        self.buff.data_meta = data.cast();
+        self.buff.data_hard_start = start.cast();
+        self.buff.__bindgen_anon_1.frame_sz_flags_init = frame_sz.into();
+        self.len = len;
+        self.frags = 0;
+        // INVARIANT: The page reference moves here, the room was checked, and there are no
+        // fragments.
+        self.head = Some(head.into_netmem());
+        Ok(())
     }
 
     #[inline]
@@ -169,7 +174,7 @@ impl RxBuff {
         self.buff
             .data_hard_start
             .cast::<u8>()
-            .wrapping_add((frame_sz - SHINFO_SIZE) as usize)
+            .wrapping_add(frame_sz.wrapping_sub(SHINFO_SIZE) as usize)
             .cast()
     }
 
@@ -177,54 +182,51 @@ impl RxBuff {
     ///
     /// # Errors
     ///
-    /// `ENOSPC` if the packet has as many fragments as the stack allows, `EINVAL` if `len` is
-    /// longer than the range. The range is given back then.
+    /// `EINVAL` if no frame is open or `len` is longer than the range, `ENOSPC` if the frame has
+    /// as many fragments as the stack allows. The range is given back then.
     #[inline]
     pub fn add_frag(&mut self, pool: &PagePool, frag: PageFrag, len: u32) -> Result {
         let truesize = frag.size();
-        if len > truesize {
+        if !self.is_open() || len > truesize {
             return Err(EINVAL);
         }
-        let shinfo = self.shinfo();
-        let count = if self.has_frags() {
-            // SAFETY: By the type invariant, and the flag says that the fields are initialized.
-            unsafe { (*shinfo).nr_frags }
-        } else {
-            0
-        };
-        if u32::from(count) >= MAX_SKB_FRAGS {
+        if self.frags >= MAX_SKB_FRAGS {
             return Err(ENOSPC);
         }
         pool.sync_for_cpu(&frag);
-        // SAFETY: By the type invariant the range behind the data is ours, and `count` is within
+        let shinfo = self.shinfo();
+        // SAFETY: By the type invariant the range behind the data is ours, and `frags` is within
         // the array. The page reference moves to the fragment.
         unsafe {
             let sizes = &raw mut (*shinfo).__bindgen_anon_2.__bindgen_anon_1;
-            if count == 0 {
+            if self.frags == 0 {
                 (*sizes).xdp_frags_size = 0;
                 (*sizes).xdp_frags_truesize = 0;
             }
-            (*sizes).xdp_frags_size += len;
-            (*sizes).xdp_frags_truesize += truesize;
-            (*shinfo).nr_frags = count + 1;
+            (*sizes).xdp_frags_size = (*sizes).xdp_frags_size.wrapping_add(len);
+            (*sizes).xdp_frags_truesize = (*sizes).xdp_frags_truesize.wrapping_add(truesize);
             let offset = frag.start();
             let slot = (&raw mut (*shinfo).frags)
                 .cast::<bindings::skb_frag_t>()
-                .add(count.into());
+                .add(self.frags as usize);
             slot.write(bindings::skb_frag_t {
                 netmem: frag.into_netmem().raw(),
                 len,
                 offset,
             });
+            // CAST: At most `MAX_SKB_FRAGS`.
+            (*shinfo).nr_frags = self.frags.wrapping_add(1) as u8;
+            self.buff.__bindgen_anon_1.__bindgen_anon_1.flags |=
+                bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS;
         }
-        self.set_flags(bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS);
+        // INVARIANT: The fragment was written just above.
+        self.frags = self.frags.wrapping_add(1);
         self.len = self.len.wrapping_add(len);
         Ok(())
     }
 
     /// Returns the length of the frame so far in bytes.
     #[inline]
-    #[expect(clippy::len_without_is_empty)]
     pub fn len(&self) -> u32 {
         self.len
     }
@@ -245,37 +247,55 @@ impl RxBuff {
 
     /// Makes the frame a packet of the stack: receive queue, protocol and page recycling are set.
     ///
-    /// NAPI poll. Returns `None`, with everything given back, if there was no memory.
+    /// NAPI poll. No frame is open afterwards. Returns `None`, with everything given back, if there
+    /// was none or no memory.
     #[inline]
-    pub fn build_skb(mut self, rxq: &XdpRxq) -> Option<SkBuff> {
+    pub fn build_skb(&mut self, rxq: &XdpRxq) -> Option<SkBuff> {
+        if !self.is_open() {
+            return None;
+        }
         self.buff.rxq = rxq.rxq.get();
         // SAFETY: By the type invariant, and `rxq` is registered by its own. On success the packet
         // takes over all page references.
-        let skb = NonNull::new(unsafe { bindings::xdp_build_skb_from_buff(&self.buff) })?;
-        let _ = ManuallyDrop::new(self);
+        let skb = NonNull::new(unsafe { bindings::xdp_build_skb_from_buff(&self.buff) });
+        let Some(skb) = skb else {
+            self.clear();
+            return None;
+        };
+        self.head = None;
         // SAFETY: The function returns a new packet with one reference.
         Some(unsafe { SkBuff::from_raw(skb) })
+    }
+
+    /// Throws away the frame, if there is one.
+    #[inline(never)]
+    pub fn clear(&mut self) {
+        // INVARIANT: Without a frame nothing is owned.
+        let Some(head) = self.head.take() else {
+            return;
+        };
+        // SAFETY: By the type invariant, which held until just above, `frags` fragments are
+        // initialized, and they and the head each own one page reference.
+        unsafe {
+            let frags = (&raw const (*self.shinfo()).frags).cast::<bindings::skb_frag_t>();
+            for i in 0..self.frags.min(MAX_SKB_FRAGS) as usize {
+                if let Some(netmem) = PageFrag::netmem_from_raw((*frags.add(i)).netmem) {
+                    PageFrag::put_netmem(netmem);
+                }
+            }
+            PageFrag::put_netmem(head);
+        }
+    }
+}
+
+impl Default for RxBuff {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl Drop for RxBuff {
-    #[inline(never)]
     fn drop(&mut self) {
-        if self.has_frags() {
-            let shinfo = self.shinfo();
-            // SAFETY: By the type invariant the fragments up to `nr_frags` are initialized, and
-            // each owns one page reference.
-            unsafe {
-                let count = u32::from((*shinfo).nr_frags).min(MAX_SKB_FRAGS);
-                let frags = (&raw const (*shinfo).frags).cast::<bindings::skb_frag_t>();
-                for i in 0..count as usize {
-                    if let Some(netmem) = PageFrag::netmem_from_raw((*frags.add(i)).netmem) {
-                        PageFrag::put_netmem(netmem);
-                    }
-                }
-            }
-        }
-        // SAFETY: By the type invariant, the head's page reference is ours.
-        unsafe { PageFrag::put_netmem(self.head) };
+        self.clear();
     }
 }
