@@ -3,6 +3,11 @@
 //!
 //! Convert with `Type::from_bits(u64::from_le_bytes(..))` and `into_bits()`.
 
+#![allow(
+    clippy::len_without_is_empty,
+    reason = "the length is a field, not that of a collection"
+)]
+
 use bitfield_struct::bitfield;
 
 /// Bytes of every descriptor.

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Firmware mailbox: descriptor layout and message numbers (guide, sections 14 to 16).
 
+#![allow(
+    clippy::len_without_is_empty,
+    reason = "the length is a field, not that of a collection"
+)]
+
 use bitfield_struct::bitfield;
 
 /// Slots in each mailbox ring.

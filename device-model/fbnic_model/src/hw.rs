@@ -161,7 +161,10 @@ impl Doorbells {
     }
 }
 
-/// Accesses to registers that do not exist: each is logged once.
+/// Registers named in the log before it falls silent: a register dump strays over hundreds.
+const MAX_UNKNOWN: usize = 32;
+
+/// Accesses to registers that do not exist: each is logged once, and only so many of them.
 #[derive(Default)]
 pub struct Unknown {
     seen: Mutex<HashSet<u32>>,
@@ -170,12 +173,16 @@ pub struct Unknown {
 impl Unknown {
     /// Logs the first access to register `index`; `value` is what was written, if anything.
     pub fn report(&self, index: u32, value: Option<u32>) {
-        if !self.seen.lock().insert(index) {
+        let mut seen = self.seen.lock();
+        if seen.len() >= MAX_UNKNOWN || !seen.insert(index) {
             return;
         }
         match value {
             Some(value) => log::warn!("write of {value:#x} to unknown register {index:#x}"),
             None => log::warn!("read of unknown register {index:#x}"),
+        }
+        if seen.len() == MAX_UNKNOWN {
+            log::warn!("further unknown registers are not logged");
         }
     }
 }
