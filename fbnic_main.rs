@@ -1,24 +1,62 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Driver for Meta's fbnic network adapter (PCI 1d9b:0013).
+//!
+//! The `fbnic_*` modules are the driver, free of `unsafe`. Everything below `rust/kernel` is what
+//! the kernel crate lacks for a network driver; its modules have the names and shapes they would
+//! have there.
 
-#[allow(unused_extern_crates)]
+#![deny(unsafe_code)]
+// The layer below `rust/kernel` is written as if for the kernel crate, where `pub` reaches users.
+#![allow(unreachable_pub)]
+#![allow(dead_code)]
+
 extern crate net_bindings as bindings;
 
-use kernel::prelude::*;
+#[allow(unsafe_code)]
+#[path = "rust/kernel/desc_ring.rs"]
+mod desc_ring;
+#[allow(unsafe_code)]
+#[path = "rust/kernel/io/mod.rs"]
+mod io;
+#[allow(unsafe_code)]
+#[path = "rust/kernel/irq.rs"]
+mod irq;
+#[allow(unsafe_code)]
+#[path = "rust/kernel/net/mod.rs"]
+mod net;
+#[allow(unsafe_code)]
+#[path = "rust/kernel/pci.rs"]
+mod pci;
+#[allow(unsafe_code)]
+#[path = "rust/kernel/random.rs"]
+mod random;
+#[allow(unsafe_code)]
+#[path = "rust/kernel/spsc.rs"]
+mod spsc;
+#[allow(unsafe_code)]
+#[path = "rust/kernel/workqueue.rs"]
+mod workqueue;
 
-module! {
-    type: FbnicModule,
+mod fbnic_csr;
+mod fbnic_dev;
+mod fbnic_devlink;
+mod fbnic_ethtool;
+mod fbnic_fw;
+mod fbnic_hw_stats;
+mod fbnic_irq;
+mod fbnic_mac;
+mod fbnic_netdev;
+mod fbnic_pci;
+mod fbnic_phylink;
+mod fbnic_rpc;
+mod fbnic_tlv;
+mod fbnic_txrx;
+
+kernel::module_driver!(<T>, pci::Adapter<T>, {
+    type: fbnic_pci::FbnicDriver,
     name: "fbnic",
     authors: ["fbnic-rs authors"],
-    description: "Meta Platforms host network interface driver",
+    description: "Meta(R) Host Network Interface Driver",
     license: "GPL",
-}
-
-struct FbnicModule;
-
-impl kernel::Module for FbnicModule {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self)
-    }
-}
+});

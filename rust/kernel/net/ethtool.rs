@@ -10,7 +10,7 @@
 
 use super::netdevice::{
     self,
-    NetDevice, //
+    Locked, //
 };
 use crate::bindings;
 
@@ -263,7 +263,7 @@ pub trait Operations: netdevice::Operations {
     /// `ethtool -C`.
     fn set_coalesce(
         &self,
-        dev: &NetDevice,
+        dev: &Locked<'_>,
         coalesce: &Coalesce,
         extack: &mut ExtAck<'_>,
     ) -> Result {
@@ -279,7 +279,7 @@ pub trait Operations: netdevice::Operations {
     /// `ethtool -G`.
     fn set_ringparam(
         &self,
-        dev: &NetDevice,
+        dev: &Locked<'_>,
         ring: &mut RingParam,
         kernel_ring: &KernelRingParam,
         extack: &mut ExtAck<'_>,
@@ -294,7 +294,7 @@ pub trait Operations: netdevice::Operations {
     }
 
     /// `ethtool -L`.
-    fn set_channels(&self, dev: &NetDevice, channels: &Channels) -> Result {
+    fn set_channels(&self, dev: &Locked<'_>, channels: &Channels) -> Result {
         let _ = (dev, channels);
         Err(EOPNOTSUPP)
     }
@@ -337,7 +337,7 @@ pub trait Operations: netdevice::Operations {
     }
 
     /// `ethtool -X`.
-    fn set_rxfh(&self, dev: &NetDevice, rxfh: &Rxfh<'_>) -> Result {
+    fn set_rxfh(&self, dev: &Locked<'_>, rxfh: &Rxfh<'_>) -> Result {
         let _ = (dev, rxfh);
         Err(EOPNOTSUPP)
     }
@@ -349,7 +349,7 @@ pub trait Operations: netdevice::Operations {
     }
 
     /// `ethtool -N <dev> rx-flow-hash <flow type> <fields>`.
-    fn set_rxfh_fields(&self, dev: &NetDevice, flow_type: u32, fields: u32) -> Result {
+    fn set_rxfh_fields(&self, dev: &Locked<'_>, flow_type: u32, fields: u32) -> Result {
         let _ = (dev, flow_type, fields);
         Err(EOPNOTSUPP)
     }
@@ -412,6 +412,33 @@ pub trait Operations: netdevice::Operations {
         let _ = (request, out, extack);
         Err(EOPNOTSUPP)
     }
+}
+
+/// Kinds of flows, as ethtool numbers them.
+pub mod flow_type {
+    pub use crate::bindings::{
+        AH_ESP_V4_FLOW,
+        AH_ESP_V6_FLOW,
+        AH_V4_FLOW,
+        AH_V6_FLOW,
+        ESP_V4_FLOW,
+        ESP_V6_FLOW,
+        ETHER_FLOW,
+        IPV4_FLOW,
+        IPV4_USER_FLOW,
+        IPV6_FLOW,
+        IPV6_USER_FLOW,
+        SCTP_V4_FLOW,
+        SCTP_V6_FLOW,
+        TCP_V4_FLOW,
+        TCP_V6_FLOW,
+        UDP_V4_FLOW,
+        UDP_V6_FLOW, //
+    };
+
+    /// Flags that may come along with a kind.
+    pub const FLAGS: u32 =
+        crate::bindings::FLOW_EXT | crate::bindings::FLOW_MAC_EXT | crate::bindings::FLOW_RSS;
 }
 
 /// Adds link modes to what `settings` says is supported.

@@ -21,7 +21,10 @@ use super::{
 };
 use crate::{
     bindings,
-    net::netdevice::NetDevice, //
+    net::netdevice::{
+        Locked,
+        NetDevice, //
+    }, //
 };
 
 use core::{
@@ -117,23 +120,28 @@ impl<T: Operations> Table<T> {
         }
     }
 
-    /// [`Table::with`] for callbacks that return an error number.
+    /// [`Table::with`] for callbacks that return an error number and may change the device.
     ///
     /// # Safety
     ///
-    /// As for [`Table::with`].
+    /// As for [`Table::with`]; the caller must hold the lock of `dev`.
     unsafe fn try_with(
         dev: *mut bindings::net_device,
-        f: impl FnOnce(&T, &NetDevice) -> Result,
+        f: impl FnOnce(&T, &Locked<'_>) -> Result,
     ) -> c_int {
         // SAFETY: Passed on from the caller.
-        unsafe { Self::with(dev, Err(EOPNOTSUPP), f) }.map_or_else(Error::to_errno, |()| 0)
+        unsafe {
+            Self::with(dev, Err(EOPNOTSUPP), |this, dev| {
+                f(this, &Locked::assume(dev))
+            })
+        }
+        .map_or_else(Error::to_errno, |()| 0)
     }
 }
 
 /// The callbacks. Their safety requirements are those of the C interface: ethtool's core calls
-/// them for a device that has this table, with valid pointers to structures nobody else uses, and
-/// arrays of the lengths the driver has told it before.
+/// them with the lock of a device that has this table held, with valid pointers to structures
+/// nobody else uses, and arrays of the lengths the driver has told it before.
 impl<T: Operations> Table<T> {
     unsafe extern "C" fn get_drvinfo(
         dev: *mut bindings::net_device,
