@@ -26,13 +26,11 @@ class EmulatorStats:
 
 
 def flatten(value: dict, prefix: str = "") -> dict[str, int]:
-    """Joins the names of nested groups; lists count as their sum."""
+    """Joins the names of nested groups; leaves lists out."""
     flat: dict[str, int] = {}
     for name, item in value.items():
         if isinstance(item, dict):
             flat |= flatten(item, f"{prefix}{name}.")
-        elif isinstance(item, list):
-            flat[prefix + name] = sum(item)
         elif isinstance(item, int):
             flat[prefix + name] = item
     return flat

@@ -112,10 +112,14 @@ class Link:
         """A counter of the near end's interface."""
         return int(self.guest.check(f"cat /sys/class/net/{self.near}/statistics/{name}"))
 
-    def macs(self) -> tuple[str, str]:
-        """MAC addresses of the near and the far end."""
-        near = self.guest.check(f"cat /sys/class/net/{self.near}/address").strip()
-        return near, self.far("cat /sys/class/net/far0/address").strip()
+    def mac(self) -> str:
+        """MAC address of the near end."""
+        return self.guest.check(f"cat /sys/class/net/{self.near}/address").strip()
+
+    def moderate(self, microseconds: int) -> bool:
+        """Has the NIC hold interrupts back that long. False when the driver cannot."""
+        command = f"ethtool -C {self.near} rx-usecs {microseconds} tx-usecs {microseconds}"
+        return self.guest.run(command).status == 0
 
     def down(self) -> None:
         """Takes the near end away; a driver under test is unloaded."""

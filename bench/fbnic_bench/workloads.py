@@ -2,8 +2,10 @@
 """What passes between the markers when instructions are counted.
 
 Each workload makes the traffic from kernel code or one small program, so that the number of
-packets is known and the same for every driver. Packets towards the NIC under test carry an address
-the guest does not own: they go through the driver and GRO and are dropped by the IP layer.
+packets is known and the same for every driver. Packets towards the NIC under test carry an IP
+address the guest does not own: they go through the driver and GRO, and the IP layer drops them.
+Packets from it carry a MAC address that the far end's NIC does not take, so that receiving them
+costs the guest nothing.
 """
 
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from .nics import Link
 MARK = "/guest/files/bench-mark"
 # 198.18.0.0/15 is for benchmarks (RFC 2544); no route leads there.
 FOREIGN = "198.18.0.1"
+NOBODY = "02:00:00:00:ff:ff"
 # Completions and packets on their way have this long to arrive, in milliseconds.
 SETTLE = 150
 TAG = 1
@@ -34,10 +37,14 @@ class Workload:
     statistic: str = ""
 
 
+def _direction(link: Link, end: str) -> tuple[str, str]:
+    """The interface that sends and the MAC address it sends to."""
+    return (link.near, NOBODY) if end == "near" else ("far0", link.mac())
+
+
 def _pktgen(link: Link, end: str, count: int, options: dict[str, object]) -> None:
     """Sends `count` packets with pktgen from the "near" or "far" end, between the markers."""
-    macs = link.macs()
-    device, peer = (link.near, macs[1]) if end == "near" else ("far0", macs[0])
+    device, peer = _direction(link, end)
     settings = {"count": count, "delay": 0, "dst": FOREIGN, "dst_mac": peer} | options
     lines = "\n".join(f'echo "{k} {v}" >$pg/{device} || exit 1' for k, v in settings.items())
     script = f"""
@@ -57,14 +64,12 @@ def _tx(size: int, **options: object) -> Callable[[Link, int], None]:
 
 
 def _rx(size: int) -> Callable[[Link, int], None]:
-    # Without a delay the sender outruns the receiver and packets are lost.
     return lambda link, count: _pktgen(link, "far", count, {"pkt_size": size})
 
 
 def _lso(end: str, payload: int) -> Callable[[Link, int], None]:
     def run(link: Link, count: int) -> None:
-        near, far = link.macs()
-        device, peer = (link.near, far) if end == "near" else ("far0", near)
+        device, peer = _direction(link, end)
         command = (
             f"{MARK} lso {TAG} {SETTLE} {device} {peer} 198.18.0.2 {FOREIGN} "
             f"1448 {payload} {count}"

@@ -173,7 +173,7 @@ static int open_packet_socket(const char *iface)
 	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = if_nametoindex(iface) };
 	/* Protocol 0: the socket only sends. */
 	int fd = socket(AF_PACKET, SOCK_RAW, 0);
-	int on = 1, buffer = 300000;
+	int on = 1, buffer = 4 << 20;
 
 	if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof(buffer)))
