@@ -179,7 +179,7 @@ impl Fw {
             inner <- new_mutex!(Inner {
                 mailbox: None,
                 state: State::new(),
-                buf: KBox::new([0; MAX_MESSAGE], GFP_KERNEL)?,
+                buf: KBox::init(pin_init::init_zeroed(), GFP_KERNEL)?,
             }),
             answered <- new_condvar!(),
         })

@@ -8,7 +8,11 @@
 //! All state is under one spin lock, which is taken in process context only (bottom halves may be
 //! disabled), because the stack updates address lists under its own spin lock.
 
-use kernel::prelude::*;
+use kernel::{
+    io::Io,
+    prelude::*, //
+};
+use pin_init::init_array_from_fn;
 
 use crate::{
     fbnic_csr::{
@@ -24,7 +28,6 @@ use crate::{
     fbnic_mac::MAX_FRAME,
     random, //
 };
-use kernel::io::Io;
 
 pub mod rss;
 pub mod tcam;
@@ -99,11 +102,11 @@ impl Rpc {
             fields: DEFAULT_FIELDS,
             bmc: Bmc::default(),
             macs: [None; MACDA_ENTRIES],
-            actions: [None; ACT_ENTRIES],
+            actions <- init_array_from_fn(|_| None),
             all_multi: false,
             promisc: false,
             macs_written: [None; MACDA_ENTRIES],
-            actions_written: [None; ACT_ENTRIES],
+            actions_written <- init_array_from_fn(|_| None),
             tce_from_top: false,
             tce_used: false,
             up: false,

@@ -81,11 +81,11 @@ impl<T: PeriodicWork> Periodic<T> {
     /// Lets the work run in `delay` milliseconds, unless it is already going to run.
     pub fn start(&self, delay: Msecs) {
         // SAFETY: `work` was initialized by `new` and is cancelled before its memory is freed;
-        // `system_wq` always exists.
+        // `system_percpu_wq` always exists.
         unsafe {
             bindings::queue_delayed_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                bindings::system_wq,
+                bindings::system_percpu_wq,
                 self.work.get(),
                 msecs_to_jiffies(delay),
             )
