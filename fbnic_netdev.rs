@@ -472,12 +472,20 @@ impl Operations for FbnicNet {
             stats.rx_errors += queue.length_errors;
             stats.rx_length_errors += queue.length_errors;
         }
+        let drops = this.fbnic.drops();
+        stats.tx_dropped += drops.tx_dropped;
+        stats.rx_missed_errors += drops.rx_missed;
+        stats.rx_over_errors += drops.rx_over;
+        stats.rx_errors += drops.rx_errors;
     }
 
     fn queue_stats_rx(this: &Self, _dev: &Locked<'_>, index: u32, stats: &mut QueueStatsRx) {
         if let Some(queue) = this.rx_stats(index) {
             put_rx(stats, &queue);
         }
+        let lost = this.fbnic.queue_stats(index as usize);
+        stats.hw_drop_overruns = lost.rde_pkt_cq_drop.wrapping_add(lost.rde_pkt_bdq_drop);
+        stats.hw_drops = stats.hw_drop_overruns.wrapping_add(lost.rde_pkt_err);
     }
 
     fn queue_stats_tx(this: &Self, _dev: &Locked<'_>, index: u32, stats: &mut QueueStatsTx) {
@@ -612,6 +620,15 @@ impl Netdev {
             }
         }
         dev.attach();
+    }
+
+    /// Programs the address filters anew, after the firmware changed what it wants. RTNL held.
+    pub(crate) fn refresh_rx_mode(&self) {
+        let dev = self.0.lock_instance();
+        let net = self.0.data();
+        if net.interface.lock().is_some() {
+            net.sync_rx_mode(&dev);
+        }
     }
 
     /// Tells the stack that the device is gone. Any context.

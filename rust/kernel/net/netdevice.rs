@@ -32,7 +32,7 @@ pub use ops::{
 pub use queue::{NetdevQueue, QueueType, TxStop};
 pub use registration::{Config, Registration};
 
-use crate::bindings;
+use crate::{bindings, net::rtnl};
 use core::{
     ffi::CStr,
     marker::PhantomData,
@@ -234,20 +234,26 @@ impl NetDevice {
         unsafe { (*self.as_ptr()).num_napi_configs }
     }
 
+    /// Takes the netdev lock. Process context, not held yet; the RTNL may be.
+    pub fn lock_instance(&self) -> InstanceGuard<'_> {
+        // SAFETY: By the type invariant. The guard gives the lock back.
+        unsafe { bindings::netdev_lock(self.as_ptr()) };
+        // INVARIANT: The lock was just taken.
+        InstanceGuard(Locked {
+            dev: self,
+            _not_send: PhantomData,
+        })
+    }
+
     /// Takes the RTNL and the netdev lock, for control paths that do not come from the core.
     ///
     /// Process context, neither of them held.
     pub fn lock(&self) -> LockGuard<'_> {
-        // SAFETY: By the type invariant. The guard gives both back in reverse order.
-        unsafe {
-            bindings::rtnl_lock();
-            bindings::netdev_lock(self.as_ptr());
+        let rtnl = rtnl::lock();
+        LockGuard {
+            dev: self.lock_instance(),
+            _rtnl: rtnl,
         }
-        // INVARIANT: Both locks were just taken.
-        LockGuard(Locked {
-            dev: self,
-            _not_send: PhantomData,
-        })
     }
 }
 
@@ -330,14 +336,14 @@ impl Locked<'_> {
     }
 }
 
-/// The RTNL and the netdev lock of a device, given back when dropped.
+/// The netdev lock of a device, given back when dropped.
 ///
 /// # Invariants
 ///
-/// The current thread holds both.
-pub struct LockGuard<'a>(Locked<'a>);
+/// The current thread holds the lock.
+pub struct InstanceGuard<'a>(Locked<'a>);
 
-impl<'a> Deref for LockGuard<'a> {
+impl<'a> Deref for InstanceGuard<'a> {
     type Target = Locked<'a>;
 
     fn deref(&self) -> &Locked<'a> {
@@ -345,13 +351,24 @@ impl<'a> Deref for LockGuard<'a> {
     }
 }
 
-impl Drop for LockGuard<'_> {
+impl Drop for InstanceGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant.
-        unsafe {
-            bindings::netdev_unlock(self.0.as_ptr());
-            bindings::rtnl_unlock();
-        }
+        unsafe { bindings::netdev_unlock(self.0.as_ptr()) };
+    }
+}
+
+/// The RTNL and the netdev lock of a device, given back in the order of the fields when dropped.
+pub struct LockGuard<'a> {
+    dev: InstanceGuard<'a>,
+    _rtnl: rtnl::Guard,
+}
+
+impl<'a> Deref for LockGuard<'a> {
+    type Target = Locked<'a>;
+
+    fn deref(&self) -> &Locked<'a> {
+        &self.dev
     }
 }
 
