@@ -39,7 +39,7 @@ def _iperf(options: str) -> Callable[[Link, int], float]:
             f"{server} ss -Hltn 'sport = :5201' | grep -q . || {server} iperf3 -s -D\n"
             f"wait_for 5 eval \"{server} ss -Hltn 'sport = :5201' | grep -q .\""
         )
-        result = link.guest.run(f"iperf3 -J -c {FAR4} -t {seconds} {options}", seconds + 30)
+        result = link.guest.run(f"iperf3 -J -c {FAR4} -t {seconds} {options} 2>/dev/null", seconds + 30)
         try:
             report = json.loads(result.output)
             return report["end"]["sum_received"]["bits_per_second"] / 1e6
