@@ -8,22 +8,15 @@ from harness.vm import Guest
 # Free memory may move a little between two looks; a leak of a ring per load is far above this.
 MEMORY_SLACK_KB = 16 << 10
 
-START_TRAFFIC = """
-far_server && near_server || exit 1
-(iperf3 -c $FAR4 -t 60 & far iperf3 -c $NEAR4 -t 60 & ping -n -q -i 0.002 $FAR4 & wait) >/dev/null 2>&1 &
-sleep 0.5
-"""
-STOP_TRAFFIC = "pkill iperf3; pkill ping; sleep 0.2; true"
-
 
 @case()
 def down_and_up(guest: Guest) -> None:
     """ip link down and up five times, the first with traffic running."""
     guest.check("ready 1500")
-    guest.check(START_TRAFFIC)
+    guest.check("start_traffic")
     for _ in range(5):
         guest.check('ip link set "$(near_if)" down; near_up 1500')
-    guest.check(STOP_TRAFFIC)
+    guest.check("stop_traffic")
     guest.check("ready 1500")
     traffic.ping(guest, 56)
 
@@ -55,15 +48,11 @@ def unbind_and_bind(guest: Guest) -> None:
 @case(fresh=True)
 def twenty_loads_under_traffic(guest: Guest) -> None:
     """Load, move packets, unload while they still move: 20 times, and nothing is left behind."""
-    guest.check("far_up 1500; ready 1500; unload_fbnic; watch_page_pools")
+    guest.check("ready 1500; unload_fbnic; watch_page_pools")
     memory = []
     for _ in range(20):
-        guest.check(f"ready 1500 || exit 1; {START_TRAFFIC}", 90)
-        guest.check(
-            'same=$(reference_count); [ "$same" = 0 ] || fail "references: $same"; unload_fbnic', 60
-        )
-        guest.check(f"{STOP_TRAFFIC}; wait_for 10 page_pools_out || page_pools_out")
-        memory.append(int(guest.check("sync; awk '/MemAvailable/ { print $2 }' /proc/meminfo")))
+        guest.check("load_cycle", 90)
+        memory.append(int(guest.check("awk '/MemAvailable/ { print $2 }' /proc/meminfo")))
     # The first loads fill caches that stay.
     lost = memory[4] - memory[-1]
     assert lost < MEMORY_SLACK_KB, f"{lost} KiB less after 15 more loads: {memory}"
@@ -73,7 +62,7 @@ def twenty_loads_under_traffic(guest: Guest) -> None:
 def guest_reboot(guest: Guest) -> None:
     """A guest that resets with the driver loaded finds a working device after it."""
     guest.check("ready 1500")
-    guest.check(START_TRAFFIC)
+    guest.check("start_traffic")
     guest.reboot()
     guest.check("ready 1500")
     traffic.ping(guest, 56)
@@ -83,7 +72,7 @@ def guest_reboot(guest: Guest) -> None:
 def qemu_gone_and_back(guest: Guest) -> None:
     """QEMU is killed under traffic; the same fbnic-emu then serves the next QEMU."""
     guest.check("ready 1500")
-    guest.check(START_TRAFFIC)
+    guest.check("start_traffic")
     guest.stop_qemu()
     guest.start_qemu()
     guest.check("ready 1500")
@@ -92,12 +81,15 @@ def qemu_gone_and_back(guest: Guest) -> None:
 
 @case(fresh=True)
 def device_vanishes(guest: Guest) -> None:
-    """fbnic-emu dies under traffic: the driver notices, gives up the device and can be unloaded."""
+    """fbnic-emu dies: the driver notices, gives up the device and can be unloaded.
+
+    No traffic runs meanwhile, because QEMU 11.1 fails an assertion of its own when a vfio-user
+    device goes away between a posted write and its dispatch.
+    """
     guest.check("ready 1500")
-    guest.check(START_TRAFFIC)
     guest.kill_emulator()
-    guest.check("sleep 3")
-    guest.check(STOP_TRAFFIC)
+    guest.check("wait_for 10 eval 'dmesg | grep -q \"fbnic.*disabled CSR access\"'")
+    assert guest.run("ping -n -q -c 2 -W 1 $FAR4").status != 0, "packets pass without a device"
     guest.run('ip link set "$(near_if)" down', 60)
     guest.check("unload_fbnic", 90)
     same("network device", guest.run("near_if").output.strip(), "")

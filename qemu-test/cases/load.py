@@ -65,4 +65,4 @@ def unload(guest: Guest) -> None:
     same("network device", guest.run("near_if").output.strip(), "")
     same("devlink devices", guest.check("devlink dev show").strip(), "")
     same("interrupts", guest.run("grep fbnic /proc/interrupts").output.strip(), "")
-    guest.check("wait_for 10 page_pools_out || page_pools_out")
+    guest.check("page_pools_gone")

@@ -132,6 +132,20 @@ watch_page_pools() {
 	echo 1 >/sys/kernel/tracing/tracing_on
 }
 
+# free_deferred: packets that one processor is done with wait on a list of another, which looks at it
+# only when it handles network work of its own. So every processor gets some.
+free_deferred() {
+	local cpu
+	for ((cpu = 0; cpu < $(nproc); cpu++)); do
+		taskset -c "$cpu" ping -n -q -c 1 127.0.0.1 >/dev/null
+	done
+}
+
+# page_pools_gone: waits until every destroyed page pool has got its last page back.
+page_pools_gone() {
+	wait_for 15 eval 'free_deferred; page_pools_out' || page_pools_out
+}
+
 # page_pools_out: prints the pools whose last record says that pages are missing, fails if any is.
 page_pools_out() {
 	awk '/page_pool_release:/ {
@@ -153,9 +167,9 @@ page_pools_out() {
 _transfer() {
 	local receive=$1 send=$2 address=$3 megabytes=$4 want got
 	head -c "$((megabytes << 20))" /dev/urandom >/tmp/sent
-	$receive busybox nc -l -p 5202 >/tmp/received &
+	$receive socat -u TCP-LISTEN:5202,reuseaddr CREATE:/tmp/received &
 	wait_for 5 eval "$receive ss -Hltn 'sport = :5202' | grep -q ."
-	$send busybox nc -w 20 "$address" 5202 </tmp/sent
+	$send socat -u FILE:/tmp/sent "TCP:$address:5202,connect-timeout=10"
 	wait $!
 	want=$(sha256sum </tmp/sent) got=$(sha256sum </tmp/received)
 	rm -f /tmp/sent /tmp/received
@@ -170,4 +184,33 @@ transfer_in() { _transfer '' far "$NEAR4" "$1"; }
 pci_serial_mac() {
 	od -An -v -tx1 -j 260 -N 8 "/sys/bus/pci/devices/$(fbnic_slot)/config" |
 		awk '{ printf "%s:%s:%s:%s:%s:%s\n", $8, $7, $6, $3, $2, $1 }'
+}
+
+# start_traffic: TCP both ways and fast echoes, in the background, until stop_traffic. Processes are
+# killed, not asked: iperf3 would first want to talk to its other end.
+start_traffic() {
+	far_server && near_server || return 1
+	(
+		iperf3 -c "$FAR4" -t 600 &
+		far iperf3 -c "$NEAR4" -t 600 &
+		ping -n -q -i 0.002 "$FAR4" &
+		wait
+	) >/dev/null 2>&1 &
+	sleep 0.3
+}
+stop_traffic() {
+	pkill -KILL iperf3
+	pkill -KILL ping
+	sleep 0.1
+}
+
+# load_cycle: loads the driver, moves packets, unloads it while they still move. Nothing may stay.
+load_cycle() {
+	local references
+	ready 1500 && start_traffic || return 1
+	references=$(reference_count)
+	unload_fbnic || return 1
+	stop_traffic
+	[ "$references" = 0 ] || { say "references while loaded: $references"; return 1; }
+	page_pools_gone
 }

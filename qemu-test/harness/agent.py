@@ -87,7 +87,10 @@ class Agent:
     def _send(self, request: str) -> str:
         self._serial += 1
         number = str(self._serial)
-        self._socket.sendall(f"{number} {request}\n".encode())
+        try:
+            self._socket.sendall(f"{number} {request}\n".encode())
+        except OSError as error:
+            raise AgentError(f"QEMU has closed the command channel: {error}") from error
         return number
 
     def _answer(self, number: str, timeout: float) -> tuple[str, str]:
@@ -103,8 +106,9 @@ class Agent:
             if time.monotonic() > end:
                 raise AgentError("the guest does not answer in time")
             if select.select([self._socket], [], [], 0.5)[0]:
-                chunk = self._socket.recv(1 << 16)
+                chunk = self._receive()
                 if not chunk:
+                    time.sleep(0.2)
                     self._alive()
                     raise AgentError("QEMU has closed the command channel")
                 self._buffer += chunk
@@ -112,6 +116,13 @@ class Agent:
                 self._alive()
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode(errors="replace").strip()
+
+    def _receive(self) -> bytes:
+        """The next bytes, none when the connection is over."""
+        try:
+            return self._socket.recv(1 << 16)
+        except ConnectionError:
+            return b""
 
     def _relay(self, end: bytes) -> None:
         """Copies bytes between terminal and guest until `end` has come from the guest."""
@@ -130,7 +141,7 @@ class Agent:
             if sys.stdin in ready:
                 self._socket.sendall(os.read(sys.stdin.fileno(), 4096))
             if self._socket in ready:
-                chunk = self._socket.recv(1 << 16)
+                chunk = self._receive()
                 if not chunk:
                     return
                 held += chunk

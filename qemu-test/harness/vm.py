@@ -245,7 +245,7 @@ class Guest:
         try:
             self.agent.request("poweroff")
             self.qemu.wait(10)
-        except (OSError, subprocess.TimeoutExpired):
+        except (AgentError, subprocess.TimeoutExpired):
             pass
 
     def _why(self) -> str:
