@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import paths
 from harness.vm import GuestError
 
-from . import build, counting, nics, report, sizes, throughput, workloads
+from . import annotate, build, counting, nics, report, sizes, throughput, workloads
 from .counts import CountError
 from .results import Results, worse
 
@@ -70,6 +70,8 @@ def _parse() -> argparse.Namespace:
     add("--check", action="store_true", help="fail when a figure is worse than the committed one")
     add("--save", action="store_true", help="write Documentation/bench.json and bench.svg")
     add("--show", type=Path, help="only print the tables of a JSON file")
+    add("--source", action="store_true", help="instructions by source function and line, too")
+    add("--listing", metavar="REGEX", help="disassembly of matching functions with executions")
     add("--help-rows", action="store_true", help="list the rows")
     add("--emu", type=Path, default=paths.EMULATOR, help="the fbnic-emu to run")
     add("--ko", action="append", default=[], metavar="NAME=PATH", help="another module for NAME")
@@ -137,6 +139,17 @@ def _count(
                     figure = sample.figures["instructions"]
                     _progress(f"{nic.name}: {row}, round {number + 1}: {figure:.1f} per packet")
                     results.count(row, nic.name, sample)
+                    if number == 0:
+                        _detail(options, f"{nic.name} {row}", sample, options.modules.get(nic.name))
+
+
+def _detail(
+    options: argparse.Namespace, title: str, sample: counting.Sample, module: Path | None
+) -> None:
+    if module and options.source:
+        print(f"\n{title}: {annotate.by_source(sample, module)}", flush=True)
+    if module and options.listing:
+        print(f"\n{title}:\n{annotate.listing(sample, module, options.listing)}", flush=True)
 
 
 def _progress(line: str) -> None:

@@ -38,6 +38,8 @@ class Sample:
     calls: dict[str, float] = field(default_factory=dict)
     # Instructions of the kernel's own functions, the costliest only.
     kernel: dict[str, float] = field(default_factory=dict)
+    # Executions of each instruction on the data path, by symbol and offset. Not kept in results.
+    addresses: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 class CountingGuest:
@@ -106,7 +108,13 @@ class CountingGuest:
         reports, self._offset = counts.read_reports(self._reports, self._offset)
         if len(reports) != 1:
             raise counts.CountError(f"{len(reports)} reports from one workload")
-        sample = evaluate(counts.by_function(reports[0], symbols), link.nic.module, packets)
+        functions = counts.by_function(reports[0], symbols)
+        sample = evaluate(functions, link.nic.module, packets)
+        path = counts.data_path(functions, link.nic.module, packets)
+        for address, count in reports[0].counts.items():
+            symbol = symbols.at(address)
+            if symbol in path:
+                sample.addresses[symbol.name, address - symbol.address] = count / packets
         sample.figures |= {f"emulator {name}": n / packets for name, n in moved.items()}
         return sample
 

@@ -2,6 +2,7 @@
 """Reads the plugin's reports and credits their counts to functions."""
 
 import bisect
+import re
 import subprocess
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -136,8 +137,9 @@ def data_path(functions: dict[Symbol, Function], module: str, packets: int) -> s
 
 
 def demangle(names: list[str]) -> dict[str, str]:
-    """Readable forms of Rust's symbol names."""
+    """Readable forms of Rust's symbol names, without the hashes of their crates."""
     done = subprocess.run(
         ["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True
     )
-    return dict(zip(names, done.stdout.splitlines(), strict=True))
+    plain = re.sub(r"\[[0-9a-f]{8,16}\]", "", done.stdout).replace("fbnic_main::", "")
+    return dict(zip(names, plain.splitlines(), strict=True))
