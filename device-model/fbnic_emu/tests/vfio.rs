@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `fbnic-emu` as a whole, driven over its socket as a hypervisor would.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
