@@ -17,7 +17,8 @@ use kernel::{
         IoBase,
         Region, //
     },
-    new_spinlock_irq, pci,
+    new_spinlock_irq,
+    pci,
     prelude::*,
     sync::{
         Arc,

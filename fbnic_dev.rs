@@ -7,7 +7,9 @@ use kernel::{
         Bound,
         Device, //
     },
-    new_spinlock, new_spinlock_irq, pci,
+    new_spinlock,
+    new_spinlock_irq,
+    pci,
     prelude::*,
     sync::{
         aref::ARef,

@@ -20,7 +20,8 @@ use kernel::{
         Bound,
         Device, //
     },
-    new_condvar, new_mutex,
+    new_condvar,
+    new_mutex,
     prelude::*,
     sync::{
         CondVar,
@@ -322,7 +323,12 @@ impl Inner {
                 state.malformed += 1;
                 if state.malformed <= LOGGED {
                     let start = bytes.get(..16).unwrap_or(bytes);
-                    dev_warn!(dev, "unusable firmware message: {:?}: {:02x?}\n", error, start);
+                    dev_warn!(
+                        dev,
+                        "unusable firmware message: {:?}: {:02x?}\n",
+                        error,
+                        start
+                    );
                 }
             }
         }
@@ -370,7 +376,11 @@ impl Fbnic {
         }
         let outcome = self.fw_handshake(Instant::now());
         if let Err(error) = outcome {
-            dev_err!(self.dev(), "firmware mailbox did not come up: {:?}\n", error);
+            dev_err!(
+                self.dev(),
+                "firmware mailbox did not come up: {:?}\n",
+                error
+            );
             self.fw_stop_mailbox();
         }
         outcome
@@ -515,7 +525,11 @@ impl Fbnic {
             if let Some(answer) = waiter.and_then(|waiter| waiter.answer.take()) {
                 break answer;
             }
-            match self.fw.answered.wait_interruptible_timeout(&mut inner, left) {
+            match self
+                .fw
+                .answered
+                .wait_interruptible_timeout(&mut inner, left)
+            {
                 CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
                 CondVarTimeoutResult::Timeout => break Err(ETIMEDOUT),
                 CondVarTimeoutResult::Signal { .. } => break Err(EINTR),
@@ -607,7 +621,11 @@ impl Fbnic {
             if inner.mailbox.is_none() {
                 return Err(EPIPE);
             }
-            match self.fw.answered.wait_interruptible_timeout(&mut inner, left) {
+            match self
+                .fw
+                .answered
+                .wait_interruptible_timeout(&mut inner, left)
+            {
                 CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
                 CondVarTimeoutResult::Timeout => return Err(self.fw_give_up(inner, ETIMEDOUT)),
                 CondVarTimeoutResult::Signal { .. } => return Err(self.fw_give_up(inner, EINTR)),
@@ -689,7 +707,11 @@ impl Fbnic {
             heartbeat.healthy = false;
         }
         if let Err(error) = self.fw_request_heartbeat(inner) {
-            dev_warn!(self.dev(), "cannot ask firmware for a heartbeat: {:?}\n", error);
+            dev_warn!(
+                self.dev(),
+                "cannot ask firmware for a heartbeat: {:?}\n",
+                error
+            );
         }
     }
 }

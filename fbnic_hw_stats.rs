@@ -60,7 +60,10 @@ impl Counter {
             Source::C32(offset) => {
                 let value = csr.read32(offset);
                 // CAST: The last value came from the same 32-bit register.
-                (u64::from(value), u64::from(value.wrapping_sub(self.last as u32)))
+                (
+                    u64::from(value),
+                    u64::from(value.wrapping_sub(self.last as u32)),
+                )
             }
             Source::C64(offset) => {
                 let value = csr.read64(offset);

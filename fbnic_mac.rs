@@ -211,9 +211,8 @@ impl Fbnic {
     /// Reads whether the link can be used, and lets the next change raise the PCS vector.
     pub fn mac_get_link(&self, settings: LinkSettings) -> bool {
         // The status is latched: ones written to it are read back only if they are still true.
-        let out0 = SIG_PCS_OUT0::LINK_MASK
-            | SIG_PCS_OUT0::BLOCK_LOCK_MASK
-            | SIG_PCS_OUT0::AMPS_LOCK_MASK;
+        let out0 =
+            SIG_PCS_OUT0::LINK_MASK | SIG_PCS_OUT0::BLOCK_LOCK_MASK | SIG_PCS_OUT0::AMPS_LOCK_MASK;
         self.csr.write_reg(SIG_PCS_OUT0::from(out0));
         self.csr
             .write_reg(SIG_PCS_OUT1::from(SIG_PCS_OUT1::FCFEC_LOCK_MASK));

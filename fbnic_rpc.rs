@@ -241,7 +241,11 @@ fn write_tce_entries<'a>(
         if entry.value[0] & 1 != 0 {
             dest |= TCE_TCAM_DEST_MAC;
         }
-        csr.update32(TCE_TCAM_IDX2DEST_MAP, 0xf << (4 * index), dest << (4 * index));
+        csr.update32(
+            TCE_TCAM_IDX2DEST_MAP,
+            0xf << (4 * index),
+            dest << (4 * index),
+        );
         for (word, value) in entry.tx_words().into_iter().enumerate() {
             csr.write32(tce_ram_tcam(index, word), value);
         }
@@ -389,12 +393,16 @@ impl Fbnic {
         }
 
         let mut rpc = self.rpc.lock();
-        let sync = (rpc.bmc.present && core::mem::take(&mut rpc.sync_needed))
-            .then(|| rpc.mac_sync());
+        let sync =
+            (rpc.bmc.present && core::mem::take(&mut rpc.sync_needed)).then(|| rpc.mac_sync());
         drop(rpc);
         if let Some(sync) = sync.filter(|_| self.fw_is_open()) {
             if let Err(error) = self.fw_send(&sync) {
-                dev_warn!(self.dev(), "cannot tell firmware about addresses: {:?}\n", error);
+                dev_warn!(
+                    self.dev(),
+                    "cannot tell firmware about addresses: {:?}\n",
+                    error
+                );
             }
         }
         changed

@@ -229,9 +229,7 @@ impl<'a> Attrs<'a> {
                 continue;
             };
             kind.check(data)?;
-            let slot = values
-                .get_mut(usize::from(header.id))
-                .ok_or(TlvError::Id)?;
+            let slot = values.get_mut(usize::from(header.id)).ok_or(TlvError::Id)?;
             if slot.replace(data).is_some() {
                 return Err(TlvError::Duplicate);
             }
@@ -296,12 +294,7 @@ impl<'a> Attrs<'a> {
     /// # Errors
     ///
     /// [`TlvError::Full`] if there are more than `out` can take, apart from those of any attribute.
-    pub fn array(
-        &self,
-        id: u16,
-        element: Attr,
-        out: &mut [Option<&'a [u8]>],
-    ) -> TlvResult<usize> {
+    pub fn array(&self, id: u16, element: Attr, out: &mut [Option<&'a [u8]>]) -> TlvResult<usize> {
         let mut walk = Walk {
             rest: self.bytes(id).unwrap_or_default(),
         };

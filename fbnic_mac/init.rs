@@ -422,6 +422,10 @@ fn init_txb_scheduling(csr: &Csr) -> Result {
     );
     csr.write_reg(TMI_SOP_PROT_CTRL::from(8));
     csr.flush();
-    csr.write_reg(TCE_TXB_CTRL::zeroed().with_tcam_enable(true).with_load(true));
+    csr.write_reg(
+        TCE_TXB_CTRL::zeroed()
+            .with_tcam_enable(true)
+            .with_load(true),
+    );
     Ok(())
 }
