@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The devlink instance: `devlink dev info` and the health of the one-time-programmable memory.
+//! The devlink instance: `devlink dev info`, and the health of the firmware and of the
+//! one-time-programmable memory.
 
 use kernel::{
     device::{
@@ -102,11 +103,19 @@ impl devlink::Operations for Info {
     }
 }
 
+/// Reports crashes of the firmware.
+struct Firmware;
+
+impl Reporter for Firmware {
+    const NAME: &'static CStr = c"fw";
+}
+
 /// Reports faults of the one-time-programmable memory.
 struct Otp(Arc<Fbnic>);
 
 impl Reporter for Otp {
     const NAME: &'static CStr = c"otp";
+    const HAS_DUMP: bool = true;
 
     fn dump(&self, fmsg: &mut Fmsg<'_>) -> Result {
         let status = self.0.csr.fw_read32(NS_OTP_STATUS);
@@ -126,21 +135,25 @@ impl Reporter for Otp {
 /// The order of the fields is that of teardown.
 pub(crate) struct FbnicDevlink {
     otp: HealthReporter<Info, Otp>,
+    firmware: HealthReporter<Info, Firmware>,
     devlink: Arc<Devlink<Info>>,
     fbnic: Arc<Fbnic>,
 }
 
 impl FbnicDevlink {
     /// Creates the instance. User space sees it after [`FbnicDevlink::register`].
-    pub(crate) fn new(parent: &device::Device<Bound>, fbnic: Arc<Fbnic>) -> Result<Self> {
+    pub(crate) fn new(parent: &device::Device<Bound>, fbnic: Arc<Fbnic>) -> Result<Arc<Self>> {
         let devlink = Devlink::new(parent, Info(fbnic.clone()))?;
+        let firmware = HealthReporter::new(devlink.clone(), Firmware)?;
         let otp = HealthReporter::new(devlink.clone(), Otp(fbnic.clone()))?;
-
-        Ok(Self {
+        let this = Self {
             otp,
+            firmware,
             devlink,
             fbnic,
-        })
+        };
+
+        Ok(Arc::new(this, GFP_KERNEL)?)
     }
 
     /// Makes the instance visible as long as the result lives.
@@ -151,6 +164,12 @@ impl FbnicDevlink {
     /// Takes the instance lock, under which the firmware mailbox goes up and down.
     pub(crate) fn lock(&self) -> devlink::Guard<'_, Info> {
         self.devlink.lock()
+    }
+
+    /// Reports that the firmware has crashed and works again. Sleeps.
+    pub(crate) fn firmware_crashed(&self) {
+        self.firmware.report(c"Firmware crash detected!");
+        self.otp_check(c"error detected after firmware recovery");
     }
 
     /// Reports `msg` if the one-time-programmable memory is not healthy. Sleeps.

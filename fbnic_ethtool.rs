@@ -233,7 +233,10 @@ impl ethtool::Operations for FbnicNet {
         let config = Config {
             num_rx: num_rx.try_into()?,
             num_tx: num_tx.try_into()?,
-            num_napi: standalone.saturating_add(combined).min(max_napi).try_into()?,
+            num_napi: standalone
+                .saturating_add(combined)
+                .min(max_napi)
+                .try_into()?,
             ..self.config()
         };
         self.set_config(dev, &config)

@@ -7,34 +7,33 @@
 //! have there.
 
 #![deny(unsafe_code)]
-// The layer below `rust/kernel` is written as if for the kernel crate, where `pub` reaches users.
+// What is written as if for the kernel crate has `pub` items and uses a driver does not need all of.
 #![allow(unreachable_pub)]
-#![allow(dead_code)]
 
 extern crate net_bindings as bindings;
 
-#[allow(unsafe_code)]
+#[allow(dead_code, unsafe_code)]
 #[path = "rust/kernel/desc_ring.rs"]
 mod desc_ring;
-#[allow(unsafe_code)]
+#[allow(dead_code, unsafe_code)]
 #[path = "rust/kernel/io/mod.rs"]
 mod io;
-#[allow(unsafe_code)]
+#[allow(dead_code, unsafe_code)]
 #[path = "rust/kernel/irq.rs"]
 mod irq;
-#[allow(unsafe_code)]
+#[allow(dead_code, unsafe_code)]
 #[path = "rust/kernel/net/mod.rs"]
 mod net;
-#[allow(unsafe_code)]
+#[allow(dead_code, unsafe_code)]
 #[path = "rust/kernel/pci.rs"]
 mod pci;
-#[allow(unsafe_code)]
+#[allow(dead_code, unsafe_code)]
 #[path = "rust/kernel/random.rs"]
 mod random;
-#[allow(unsafe_code)]
+#[allow(dead_code, unsafe_code)]
 #[path = "rust/kernel/spsc.rs"]
 mod spsc;
-#[allow(unsafe_code)]
+#[allow(dead_code, unsafe_code)]
 #[path = "rust/kernel/workqueue.rs"]
 mod workqueue;
 

@@ -106,7 +106,7 @@ pub(crate) struct Adapter {
     /// [`None`] while the device sleeps or is in an error state.
     #[pin]
     online: Mutex<Option<Online>>,
-    devlink: FbnicDevlink,
+    devlink: Arc<FbnicDevlink>,
     fbnic: Arc<Fbnic>,
     _enabled: pci::Enabled,
 }
@@ -210,7 +210,7 @@ impl Adapter {
         fbnic.stats_reset();
 
         let mut mdio = None;
-        let interface = Interface::new(dev, &fbnic, &online.vectors, &mut mdio);
+        let interface = Interface::new(dev, &fbnic, &devlink, &online.vectors, &mut mdio);
 
         Ok(try_pin_init!(Self {
             interface,
@@ -381,10 +381,11 @@ impl Interface {
     fn new(
         dev: &Device<Bound>,
         fbnic: &Arc<Fbnic>,
+        devlink: &Arc<FbnicDevlink>,
         vectors: &Arc<IrqVectors>,
         mdio: &mut Option<Arc<fbnic_phylink::MdioBus>>,
     ) -> Self {
-        Self::try_new(dev, fbnic, vectors, mdio).unwrap_or_else(|err| {
+        Self::try_new(dev, fbnic, devlink, vectors, mdio).unwrap_or_else(|err| {
             dev_warn!(
                 dev,
                 "No network device ({:?}): entering init failure mode, devlink only\n",
@@ -397,6 +398,7 @@ impl Interface {
     fn try_new(
         dev: &Device<Bound>,
         fbnic: &Arc<Fbnic>,
+        devlink: &Arc<FbnicDevlink>,
         vectors: &Arc<IrqVectors>,
         mdio: &mut Option<Arc<fbnic_phylink::MdioBus>>,
     ) -> Result<Self> {
@@ -411,6 +413,7 @@ impl Interface {
         let service = KBox::pin_init(
             Periodic::new(Service {
                 fbnic: fbnic.clone(),
+                devlink: devlink.clone(),
                 netdev: netdev.clone(),
             }),
             GFP_KERNEL,
@@ -458,6 +461,7 @@ impl Drop for Hook {
 /// What has to be done once a second as long as there is a network device.
 struct Service {
     fbnic: Arc<Fbnic>,
+    devlink: Arc<FbnicDevlink>,
     netdev: Arc<Netdev>,
 }
 
@@ -467,10 +471,19 @@ impl PeriodicWork for Service {
             self.netdev.link().training_complete_notify();
         }
 
-        let _rtnl = rtnl::lock();
-        self.fbnic.service_tick();
-        if self.netdev.carrier_ok() {
-            self.netdev.depletion_check();
+        let firmware_recovered = {
+            let _rtnl = rtnl::lock();
+            let report = self.fbnic.service_tick();
+            if report.rx_mode_stale || report.firmware_recovered {
+                self.netdev.refresh_rx_mode();
+            }
+            if self.netdev.carrier_ok() {
+                self.netdev.depletion_check();
+            }
+            report.firmware_recovered
+        };
+        if firmware_recovered {
+            self.devlink.firmware_crashed();
         }
         Some(SERVICE_PERIOD)
     }

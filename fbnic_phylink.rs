@@ -74,10 +74,7 @@ impl mdio::Operations for MdioSpace {
 pub(crate) type MdioBus = mdio::Bus<MdioSpace>;
 
 /// Registers the MDIO bus of `fbnic`. Process context.
-pub(crate) fn mdio_bus(
-    parent: &device::Device<Bound>,
-    fbnic: Arc<Fbnic>,
-) -> Result<Arc<MdioBus>> {
+pub(crate) fn mdio_bus(parent: &device::Device<Bound>, fbnic: Arc<Fbnic>) -> Result<Arc<MdioBus>> {
     MdioBus::new(
         parent,
         c"fbnic_mii_bus",
@@ -231,10 +228,7 @@ impl Link {
     }
 
     /// Fills in `settings` for ethtool. RTNL held.
-    pub(crate) fn ksettings_get(
-        &self,
-        settings: &mut bindings::ethtool_link_ksettings,
-    ) -> Result {
+    pub(crate) fn ksettings_get(&self, settings: &mut bindings::ethtool_link_ksettings) -> Result {
         self.phylink.ksettings_get(settings)
     }
 

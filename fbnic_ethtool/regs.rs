@@ -89,12 +89,12 @@ pub(super) fn dump(csr: &Csr, out: &mut [u32]) -> u32 {
     // CAST: Widening.
     let read = |number: u32| csr.read32(number as usize * size_of::<u32>());
 
-    let sections = SECTIONS.iter().flat_map(|&(first, last)| {
-        [first, last]
-            .into_iter()
-            .chain((first..=last).map(read))
-    });
-    let tables = [RPC_RAM.0, RPC_RAM.1].into_iter().chain(rpc_ram().map(read));
+    let sections = SECTIONS
+        .iter()
+        .flat_map(|&(first, last)| [first, last].into_iter().chain((first..=last).map(read)));
+    let tables = [RPC_RAM.0, RPC_RAM.1]
+        .into_iter()
+        .chain(rpc_ram().map(read));
     for (to, from) in out.iter_mut().zip(sections.chain(tables)) {
         *to = from;
     }

@@ -167,15 +167,14 @@ impl<T: PowerDriver> Tables<T> {
         ..unsafe { core::mem::zeroed() }
     };
 
-    const ERROR_HANDLERS: &'static bindings::pci_error_handlers =
-        &bindings::pci_error_handlers {
-            error_detected: Some(Adapter::<T>::error_detected_callback),
-            slot_reset: Some(Adapter::<T>::slot_reset_callback),
-            resume: Some(Adapter::<T>::error_resume_callback),
-            // SAFETY: All remaining fields are optional function pointers, for which zero is
-            // `None`.
-            ..unsafe { core::mem::zeroed() }
-        };
+    const ERROR_HANDLERS: &'static bindings::pci_error_handlers = &bindings::pci_error_handlers {
+        error_detected: Some(Adapter::<T>::error_detected_callback),
+        slot_reset: Some(Adapter::<T>::slot_reset_callback),
+        resume: Some(Adapter::<T>::error_resume_callback),
+        // SAFETY: All remaining fields are optional function pointers, for which zero is
+        // `None`.
+        ..unsafe { core::mem::zeroed() }
+    };
 }
 
 impl<T: PowerDriver> Adapter<T> {
@@ -214,21 +213,35 @@ impl<T: PowerDriver> Adapter<T> {
         unsafe { Self::with(pdev, f) }
     }
 
+    /// # Safety
+    ///
+    /// `dev` must be a PCI device bound to this driver, with the device lock held, as the PM core has
+    /// it.
     unsafe extern "C" fn suspend_callback(dev: *mut bindings::device) -> c_int {
         // SAFETY: The PM core calls this for devices bound to this driver, under the device lock.
         from_result(|| unsafe { Self::with_dev(dev, T::suspend) }.map(|()| 0))
     }
 
+    /// # Safety
+    ///
+    /// `dev` must be a PCI device bound to this driver, with the device lock held, as the PM core has
+    /// it.
     unsafe extern "C" fn resume_callback(dev: *mut bindings::device) -> c_int {
         // SAFETY: The PM core calls this for devices bound to this driver, under the device lock.
         from_result(|| unsafe { Self::with_dev(dev, T::resume) }.map(|()| 0))
     }
 
+    /// # Safety
+    ///
+    /// `pdev` must be bound to this driver, with the device lock held, as the PCI core has it.
     unsafe extern "C" fn shutdown_callback(pdev: *mut bindings::pci_dev) {
         // SAFETY: The PCI core calls this for devices bound to this driver, under the device lock.
         unsafe { Self::with(pdev, T::shutdown) }
     }
 
+    /// # Safety
+    ///
+    /// `pdev` must be bound to this driver, with the device lock held, as error recovery has it.
     unsafe extern "C" fn error_detected_callback(
         pdev: *mut bindings::pci_dev,
         state: bindings::pci_channel_state_t,
@@ -240,6 +253,9 @@ impl<T: PowerDriver> Adapter<T> {
         unsafe { Self::with(pdev, |dev, data| T::error_detected(dev, data, state)) }.into_raw()
     }
 
+    /// # Safety
+    ///
+    /// `pdev` must be bound to this driver, with the device lock held, as error recovery has it.
     unsafe extern "C" fn slot_reset_callback(
         pdev: *mut bindings::pci_dev,
     ) -> bindings::pci_ers_result_t {
@@ -248,6 +264,9 @@ impl<T: PowerDriver> Adapter<T> {
         unsafe { Self::with(pdev, T::slot_reset) }.into_raw()
     }
 
+    /// # Safety
+    ///
+    /// `pdev` must be bound to this driver, with the device lock held, as error recovery has it.
     unsafe extern "C" fn error_resume_callback(pdev: *mut bindings::pci_dev) {
         // SAFETY: Error recovery calls this for devices bound to this driver, under the device
         // lock.
@@ -332,7 +351,10 @@ pub fn restore_after_reset(dev: &Device<Core<'_>>) -> Result {
     // callback works on its configuration space.
     unsafe {
         // Error recovery has left the device in D0 on paper; this makes it true.
-        to_result(bindings::pci_set_power_state(pdev, crate::bindings::PCI_D0 as c_int))?;
+        to_result(bindings::pci_set_power_state(
+            pdev,
+            crate::bindings::PCI_D0 as c_int,
+        ))?;
         bindings::pci_restore_state(pdev);
         to_result(bindings::pci_save_state(pdev))?;
         to_result(bindings::pci_reenable_device(pdev))
@@ -429,7 +451,6 @@ impl IrqVectors {
     }
 
     /// Returns the number of vectors.
-    #[expect(clippy::len_without_is_empty)]
     pub fn len(&self) -> u32 {
         self.len
     }
@@ -448,13 +469,6 @@ impl IrqVectors {
         let irq = unsafe { bindings::pci_irq_vector(as_raw(&*self.dev), index) };
 
         u32::try_from(irq).map_err(|_| Error::from_errno(irq))
-    }
-
-    /// Returns the device the vectors belong to.
-    pub fn device(&self) -> &device::Device {
-        let dev: &Device = &self.dev;
-
-        dev.as_ref()
     }
 }
 

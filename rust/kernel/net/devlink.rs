@@ -154,13 +154,6 @@ impl<T: Operations> Devlink<T> {
         Ok(Arc::new(this, GFP_KERNEL)?)
     }
 
-    /// Returns the driver's data.
-    pub fn data(&self) -> &T {
-        // SAFETY: By the type invariant the private area holds a `T`, which is never handed out
-        // mutably.
-        unsafe { &*bindings::devlink_priv(self.devlink.as_ptr()).cast::<T>() }
-    }
-
     /// Takes the instance lock. Sleeps.
     pub fn lock(&self) -> Guard<'_, T> {
         // SAFETY: The instance is valid by the type invariant.
@@ -169,6 +162,9 @@ impl<T: Operations> Devlink<T> {
         Guard(self)
     }
 
+    /// # Safety
+    ///
+    /// The arguments must be those devlink passes for an instance made by [`Devlink::new`].
     unsafe extern "C" fn info_get_callback(
         devlink: *mut bindings::devlink,
         req: *mut bindings::devlink_info_req,
@@ -235,13 +231,19 @@ pub trait Reporter: Send + Sync + 'static {
     /// Name of the reporter in `devlink health`.
     const NAME: &'static CStr;
 
+    /// Whether [`Reporter::dump`] has something to say.
+    const HAS_DUMP: bool = false;
+
     /// Whether [`Reporter::diagnose`] has something to say.
     const HAS_DIAGNOSE: bool = false;
 
     /// Writes the state at the time of a fault.
     ///
     /// Process context, devlink instance lock held.
-    fn dump(&self, fmsg: &mut Fmsg<'_>) -> Result;
+    fn dump(&self, fmsg: &mut Fmsg<'_>) -> Result {
+        let _ = fmsg;
+        Ok(())
+    }
 
     /// Writes the present state.
     ///
@@ -302,8 +304,13 @@ unsafe impl<T: Operations, R: Reporter> Sync for HealthReporter<T, R> {}
 impl<T: Operations, R: Reporter> HealthReporter<T, R> {
     const OPS: &'static bindings::devlink_health_reporter_ops =
         &bindings::devlink_health_reporter_ops {
-            name: R::NAME.as_ptr().cast_mut().cast(),
-            dump: Some(Self::dump_callback),
+            // The kernel's own accessor is not `const`.
+            name: R::NAME.to_bytes_with_nul().as_ptr().cast_mut().cast(),
+            dump: if R::HAS_DUMP {
+                Some(Self::dump_callback)
+            } else {
+                None
+            },
             diagnose: if R::HAS_DIAGNOSE {
                 Some(Self::diagnose_callback)
             } else {
@@ -321,11 +328,7 @@ impl<T: Operations, R: Reporter> HealthReporter<T, R> {
         // SAFETY: The instance is valid, the table is static, and the data outlives the reporter
         // because both are fields of `Self` and `drop()` destroys the reporter first.
         let reporter = kernel::error::from_err_ptr(unsafe {
-            bindings::devlink_health_reporter_create(
-                devlink.devlink.as_ptr(),
-                Self::OPS,
-                data_ptr,
-            )
+            bindings::devlink_health_reporter_create(devlink.devlink.as_ptr(), Self::OPS, data_ptr)
         })?;
 
         // INVARIANT: The reporter was created with a pointer to the boxed data.
@@ -371,6 +374,9 @@ impl<T: Operations, R: Reporter> HealthReporter<T, R> {
         })
     }
 
+    /// # Safety
+    ///
+    /// The arguments must be those devlink passes for a reporter made by [`HealthReporter::new`].
     unsafe extern "C" fn dump_callback(
         reporter: *mut bindings::devlink_health_reporter,
         fmsg: *mut bindings::devlink_fmsg,
@@ -381,6 +387,9 @@ impl<T: Operations, R: Reporter> HealthReporter<T, R> {
         unsafe { Self::with(reporter, fmsg, R::dump) }
     }
 
+    /// # Safety
+    ///
+    /// The arguments must be those devlink passes for a reporter made by [`HealthReporter::new`].
     unsafe extern "C" fn diagnose_callback(
         reporter: *mut bindings::devlink_health_reporter,
         fmsg: *mut bindings::devlink_fmsg,

@@ -483,4 +483,3 @@ pub mod link_mode {
     pub const FEC_BASER: u32 =
         bindings::ethtool_link_mode_bit_indices_ETHTOOL_LINK_MODE_FEC_BASER_BIT;
 }
-

@@ -80,9 +80,8 @@ impl<T: Operations> Bus<T> {
         unsafe { Self::fill(bus, parent, name, &id, KBox::into_raw(data)) };
 
         // SAFETY: All mandatory fields are set. The module outlives the bus.
-        let registered =
-            to_result(unsafe { bindings::__mdiobus_register(bus.as_ptr(), module.as_ptr()) });
-        if let Err(err) = registered {
+        let ret = unsafe { bindings::__mdiobus_register(bus.as_ptr(), module.as_ptr()) };
+        if let Err(err) = to_result(ret) {
             // SAFETY: The bus is not registered, so nobody uses it or its private data.
             unsafe { Self::free(bus) };
             return Err(err);
@@ -123,7 +122,7 @@ impl<T: Operations> Bus<T> {
         // The array is zeroed by the allocation, so stopping before its last byte terminates it.
         let room = bus.id.len() - 1;
         for (to, from) in bus.id[..room].iter_mut().zip(id.to_bytes()) {
-            *to = *from as _;
+            *to = *from;
         }
     }
 
@@ -152,6 +151,9 @@ impl<T: Operations> Bus<T> {
         unsafe { &*(*bus).priv_.cast::<c_void>().cast::<T>() }
     }
 
+    /// # Safety
+    ///
+    /// `bus` must be a bus made by [`Bus::new`].
     unsafe extern "C" fn read_c45_callback(
         bus: *mut bindings::mii_bus,
         addr: c_int,
@@ -167,6 +169,9 @@ impl<T: Operations> Bus<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// `bus` must be a bus made by [`Bus::new`].
     unsafe extern "C" fn write_c45_callback(
         bus: *mut bindings::mii_bus,
         addr: c_int,

@@ -252,9 +252,7 @@ impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
     /// `EOPNOTSUPP` or `EINVAL` if phylink cannot have it.
     pub fn pauseparam_set(&self, pause: &mut bindings::ethtool_pauseparam) -> Result {
         // SAFETY: The instance is valid by the type invariant.
-        to_result(unsafe {
-            bindings::phylink_ethtool_set_pauseparam(self.phylink.as_ptr(), pause)
-        })
+        to_result(unsafe { bindings::phylink_ethtool_set_pauseparam(self.phylink.as_ptr(), pause) })
     }
 
     /// # Safety
@@ -272,6 +270,9 @@ impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// The arguments must be those phylink passes for an instance made by [`Phylink::new`].
     unsafe extern "C" fn mac_select_pcs_callback(
         config: *mut bindings::phylink_config,
         _interface: bindings::phy_interface_t,
@@ -282,6 +283,9 @@ impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
         pcs.as_raw()
     }
 
+    /// # Safety
+    ///
+    /// The arguments must be those phylink passes for an instance made by [`Phylink::new`].
     unsafe extern "C" fn mac_prepare_callback(
         config: *mut bindings::phylink_config,
         _mode: c_uint,
@@ -293,6 +297,9 @@ impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
         mac.prepare().map_or_else(Error::to_errno, |()| 0)
     }
 
+    /// # Safety
+    ///
+    /// The arguments must be those phylink passes for an instance made by [`Phylink::new`].
     unsafe extern "C" fn mac_config_callback(
         _config: *mut bindings::phylink_config,
         _mode: c_uint,
@@ -301,6 +308,9 @@ impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
         // Mandatory for phylink. MACs that take speed and pause at link-up only have nothing to do.
     }
 
+    /// # Safety
+    ///
+    /// The arguments must be those phylink passes for an instance made by [`Phylink::new`].
     unsafe extern "C" fn mac_finish_callback(
         config: *mut bindings::phylink_config,
         _mode: c_uint,
@@ -312,6 +322,9 @@ impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
         mac.finish().map_or_else(Error::to_errno, |()| 0)
     }
 
+    /// # Safety
+    ///
+    /// The arguments must be those phylink passes for an instance made by [`Phylink::new`].
     unsafe extern "C" fn mac_link_down_callback(
         config: *mut bindings::phylink_config,
         _mode: c_uint,
@@ -323,6 +336,9 @@ impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
         mac.link_down();
     }
 
+    /// # Safety
+    ///
+    /// The arguments must be those phylink passes for an instance made by [`Phylink::new`].
     unsafe extern "C" fn mac_link_up_callback(
         config: *mut bindings::phylink_config,
         _phy: *mut bindings::phy_device,

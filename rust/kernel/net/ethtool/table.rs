@@ -93,10 +93,7 @@ impl<T: Operations> Table<T> {
         get_rmon_stats: optional!(T::HAS_RMON_STATS, Self::get_rmon_stats),
         get_regs_len: optional!(T::HAS_REGS, Self::get_regs_len),
         get_regs: optional!(T::HAS_REGS, Self::get_regs),
-        get_module_eeprom_by_page: optional!(
-            T::HAS_MODULE_EEPROM,
-            Self::get_module_eeprom_by_page
-        ),
+        get_module_eeprom_by_page: optional!(T::HAS_MODULE_EEPROM, Self::get_module_eeprom_by_page),
         // SAFETY: Numbers and optional function pointers, for which zero means "not there".
         ..unsafe { core::mem::zeroed() }
     };
@@ -143,6 +140,9 @@ impl<T: Operations> Table<T> {
 /// them with the lock of a device that has this table held, with valid pointers to structures
 /// nobody else uses, and arrays of the lengths the driver has told it before.
 impl<T: Operations> Table<T> {
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_drvinfo(
         dev: *mut bindings::net_device,
         info: *mut bindings::ethtool_drvinfo,
@@ -156,14 +156,24 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_link_ext_stats(
         dev: *mut bindings::net_device,
         stats: *mut bindings::ethtool_link_ext_stats,
     ) {
         // SAFETY: See above.
-        unsafe { Self::with(dev, (), |this, _| (*stats).link_down_events = this.link_down_events()) }
+        unsafe {
+            Self::with(dev, (), |this, _| {
+                (*stats).link_down_events = this.link_down_events()
+            })
+        }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_coalesce(
         dev: *mut bindings::net_device,
         coalesce: *mut Coalesce,
@@ -174,6 +184,9 @@ impl<T: Operations> Table<T> {
         unsafe { Self::try_with(dev, |this, _| this.get_coalesce(&mut *coalesce)) }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn set_coalesce(
         dev: *mut bindings::net_device,
         coalesce: *mut Coalesce,
@@ -188,6 +201,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_ringparam(
         dev: *mut bindings::net_device,
         ring: *mut RingParam,
@@ -202,6 +218,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn set_ringparam(
         dev: *mut bindings::net_device,
         ring: *mut RingParam,
@@ -216,11 +235,17 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_channels(dev: *mut bindings::net_device, channels: *mut Channels) {
         // SAFETY: See above.
         unsafe { Self::with(dev, (), |this, _| this.get_channels(&mut *channels)) }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn set_channels(
         dev: *mut bindings::net_device,
         channels: *mut Channels,
@@ -229,11 +254,17 @@ impl<T: Operations> Table<T> {
         unsafe { Self::try_with(dev, |this, dev| this.set_channels(dev, &*channels)) }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_pauseparam(dev: *mut bindings::net_device, pause: *mut PauseParam) {
         // SAFETY: See above.
         unsafe { Self::with(dev, (), |this, _| this.get_pauseparam(&mut *pause)) }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn set_pauseparam(
         dev: *mut bindings::net_device,
         pause: *mut PauseParam,
@@ -242,6 +273,9 @@ impl<T: Operations> Table<T> {
         unsafe { Self::try_with(dev, |this, _| this.set_pauseparam(&mut *pause)) }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_strings(dev: *mut bindings::net_device, set: u32, data: *mut u8) {
         if set != bindings::ethtool_stringset_ETH_SS_STATS {
             return;
@@ -254,6 +288,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_ethtool_stats(
         dev: *mut bindings::net_device,
         _stats: *mut bindings::ethtool_stats,
@@ -266,6 +303,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_sset_count(_dev: *mut bindings::net_device, set: c_int) -> c_int {
         // CAST: The numbers of the string sets are small.
         if set == bindings::ethtool_stringset_ETH_SS_STATS as c_int {
@@ -275,19 +315,31 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_rx_ring_count(dev: *mut bindings::net_device) -> u32 {
         // SAFETY: See above.
         unsafe { Self::with(dev, 0, |this, _| this.rx_ring_count()) }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_rxfh_key_size(_dev: *mut bindings::net_device) -> u32 {
         T::RXFH_KEY_SIZE
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_rxfh_indir_size(_dev: *mut bindings::net_device) -> u32 {
         T::RXFH_INDIR_SIZE
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_rxfh(
         dev: *mut bindings::net_device,
         param: *mut bindings::ethtool_rxfh_param,
@@ -299,6 +351,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn set_rxfh(
         dev: *mut bindings::net_device,
         param: *mut bindings::ethtool_rxfh_param,
@@ -315,6 +370,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_rxfh_fields(
         dev: *mut bindings::net_device,
         fields: *mut bindings::ethtool_rxfh_fields,
@@ -328,6 +386,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn set_rxfh_fields(
         dev: *mut bindings::net_device,
         fields: *const bindings::ethtool_rxfh_fields,
@@ -341,6 +402,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_link_ksettings(
         dev: *mut bindings::net_device,
         settings: *mut LinkKsettings,
@@ -349,14 +413,17 @@ impl<T: Operations> Table<T> {
         unsafe { Self::try_with(dev, |this, _| this.get_link_ksettings(&mut *settings)) }
     }
 
-    unsafe extern "C" fn get_fecparam(
-        dev: *mut bindings::net_device,
-        fec: *mut FecParam,
-    ) -> c_int {
+    /// # Safety
+    ///
+    /// See above.
+    unsafe extern "C" fn get_fecparam(dev: *mut bindings::net_device, fec: *mut FecParam) -> c_int {
         // SAFETY: See above.
         unsafe { Self::try_with(dev, |this, _| this.get_fecparam(&mut *fec)) }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_module_eeprom_by_page(
         dev: *mut bindings::net_device,
         page: *const bindings::ethtool_module_eeprom,
@@ -391,6 +458,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_regs_len(dev: *mut bindings::net_device) -> c_int {
         // SAFETY: See above.
         let words = unsafe { Self::with(dev, 0, |this, _| this.regs_len()) };
@@ -398,6 +468,9 @@ impl<T: Operations> Table<T> {
         c_int::try_from(words * size_of::<u32>()).unwrap_or(0)
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_regs(
         dev: *mut bindings::net_device,
         regs: *mut bindings::ethtool_regs,
@@ -418,6 +491,9 @@ impl<T: Operations> Table<T> {
 /// The statistics groups. The safety requirements are those of the other callbacks. Counters that
 /// are not written keep the value that stands for "not there".
 impl<T: Operations> Table<T> {
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_pause_stats(
         dev: *mut bindings::net_device,
         stats: *mut bindings::ethtool_pause_stats,
@@ -434,6 +510,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_fec_stats(
         dev: *mut bindings::net_device,
         stats: *mut bindings::ethtool_fec_stats,
@@ -449,6 +528,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_eth_phy_stats(
         dev: *mut bindings::net_device,
         stats: *mut bindings::ethtool_eth_phy_stats,
@@ -462,6 +544,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_eth_mac_stats(
         dev: *mut bindings::net_device,
         stats: *mut bindings::ethtool_eth_mac_stats,
@@ -488,6 +573,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_eth_ctrl_stats(
         dev: *mut bindings::net_device,
         stats: *mut bindings::ethtool_eth_ctrl_stats,
@@ -503,6 +591,9 @@ impl<T: Operations> Table<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See above.
     unsafe extern "C" fn get_rmon_stats(
         dev: *mut bindings::net_device,
         stats: *mut bindings::ethtool_rmon_stats,
