@@ -297,13 +297,7 @@ impl Device {
     pub fn run_worker(&self) -> std::io::Result<()> {
         let mut sleeper = Sleeper::new(&self.hw.doorbells.waker)?;
         while !self.stop.load(Ordering::SeqCst) {
-            let changed = self.hw.doorbells.start_round();
-            let mut core = self.core.lock();
-            if changed {
-                self.firmware
-                    .service(&Dma::new(&self.hw, &core.mem), &self.hw.intr);
-            }
-            let again = core.round(&self.hw);
+            let (core, again) = self.round();
             if again {
                 // A thread that waits for the lock gets it before the next round.
                 MutexGuard::unlock_fair(core);
@@ -316,6 +310,24 @@ impl Device {
             sleeper.sleep(&self.hw.doorbells.waker, deadline, busy)?;
         }
         Ok(())
+    }
+
+    /// Does one bounded round of the worker's work; `true` if there is more to do at once.
+    ///
+    /// For tests and fuzzers, which want no second thread.
+    pub fn step(&self) -> bool {
+        self.round().1
+    }
+
+    fn round(&self) -> (MutexGuard<'_, Core>, bool) {
+        let changed = self.hw.doorbells.start_round();
+        let mut core = self.core.lock();
+        if changed {
+            let dma = Dma::new(&self.hw, &core.mem);
+            self.firmware.service(&dma, &self.hw.intr);
+        }
+        let again = core.round(&self.hw);
+        (core, again)
     }
 
     /// Ends [`Self::run_worker`].
