@@ -166,27 +166,23 @@ impl Room {
     /// `last` says that nothing follows in the buffer, so that all of the rest belongs to it.
     #[inline]
     pub const fn header_frame(self, off: u32, len: u32, last: bool) -> Option<HeaderFrame> {
-        // `off` and `len` have 12 and 13 bits, so sums cannot overflow.
-        let data_end = off + len;
         let start = if off == align_up(self.head) {
             // Alignment moved the first header: all before it is free for use.
             0
-        } else if off >= self.head {
+        } else {
             off.wrapping_sub(self.head)
-        } else {
-            return None;
         };
-        let end = if last {
-            BUFFER
-        } else {
-            align_up(data_end + self.tail + self.head).wrapping_sub(self.head)
-        };
-        if data_end + self.tail > end || end > BUFFER {
+        // `off` and `len` have 12 and 13 bits, so the sum cannot overflow.
+        let needed = off.wrapping_add(len).wrapping_add(self.tail);
+        // A header too close to the buffer's start made `start` wrap around.
+        if start > off || needed > BUFFER {
             return None;
         }
+        let next = align_up(needed.wrapping_add(self.head)).wrapping_sub(self.head);
         Some(HeaderFrame {
             start,
-            end,
+            // The device does not put another header where it would not fit.
+            end: if last || next > BUFFER { BUFFER } else { next },
             headroom: off.wrapping_sub(start),
         })
     }
@@ -287,7 +283,9 @@ mod tests {
             end = frame.end;
             off = align_up(off + len + room.tail + room.head);
         }
-        assert!(off > 2048);
+        // No other header fits.
+        assert!(off + 66 + room.tail > 4096);
+        assert!(end > 3584 && end <= 4096);
     }
 
     #[test]

@@ -93,8 +93,10 @@ struct Bdq {
     desc: DescRing,
     size: RingSize,
     pages: KVVec<Option<PoolPage>>,
-    /// Page the device is filling.
+    /// First page not given back to the pool.
     head: u32,
+    /// Page the device is filling; it is done with those before.
+    filling: u32,
     /// First page the device does not have.
     tail: u32,
     doorbell: usize,
@@ -113,6 +115,7 @@ impl Bdq {
             size,
             pages,
             head: 0,
+            filling: 0,
             tail: 0,
             doorbell,
         })
@@ -155,26 +158,28 @@ impl Bdq {
         left == 0
     }
 
-    /// Finds the page of buffer `id` and gives back those before it, which the device is done with.
+    /// Finds the page of buffer `id`, which the device is filling from now on.
     ///
     /// Returns the page and the offset of the buffer in it, or `None` if the device does not have
-    /// that buffer.
+    /// that buffer or is done with it.
     #[inline]
-    fn locate(&mut self, id: u32, pool: &PagePool, direct: bool) -> Option<(&mut PoolPage, u32)> {
+    fn locate(&mut self, id: u32) -> Option<(&mut PoolPage, u32)> {
         let index = id / BD_FRAG_COUNT;
-        if index > self.size.mask() || self.size.distance(self.head, index) >= self.posted() {
+        // CAST: An id has 16 bits.
+        let page = self.pages.get_mut(index as usize)?.as_mut()?;
+        let posted = self.size.distance(self.filling, self.tail);
+        if self.size.distance(self.filling, index) >= posted {
             return None;
         }
-        if self.head != index {
-            self.drain(index, pool, direct);
-        }
-        // CAST: An index of the ring fits.
-        let page = self.pages.get_mut(index as usize)?.as_mut()?;
+        self.filling = index;
         // CAST: A page has far less than 4 GiB.
         Some((page, (id * BD_FRAG_SIZE) & (PAGE_SIZE as u32 - 1)))
     }
 
     /// Gives back the pages from the head up to `end`.
+    ///
+    /// Best called after the packets in them have been dealt with: if the ring is the last to hold a
+    /// page no atomic operation is needed.
     #[inline]
     fn drain(&mut self, end: u32, pool: &PagePool, direct: bool) {
         while self.head != end {
@@ -194,6 +199,7 @@ impl Bdq {
     fn reset(&mut self, pool: &PagePool) {
         self.drain(self.tail, pool, false);
         self.head = 0;
+        self.filling = 0;
         self.tail = 0;
     }
 
@@ -208,8 +214,6 @@ impl Bdq {
 struct Received {
     packets: u32,
     bytes: u64,
-    dropped: u64,
-    alloc_failed: u64,
     csum_complete: u64,
     csum_none: u64,
 }
@@ -230,7 +234,7 @@ pub(super) struct RxQueue {
     rcq: DescRing,
     /// The packet that completions are arriving for.
     pkt: RxBuff,
-    /// That packet has to be dropped.
+    /// That packet was dropped already, the rest of it is still to come.
     bad: bool,
     hpq: Bdq,
     ppq: Bdq,
@@ -317,8 +321,8 @@ impl RxQueue {
             // The data was written before the completion and is not to be read before it.
             dma_rmb();
             match Rcd::decode(raw) {
-                Rcd::HdrAl(al) => self.header(al, napi.recycle_direct()),
-                Rcd::PayAl(al) => self.payload(al, napi.recycle_direct()),
+                Rcd::HdrAl(al) => self.header(al),
+                Rcd::PayAl(al) => self.payload(al),
                 // Timestamps are not asked for.
                 Rcd::OptMeta(_) => {}
                 Rcd::Meta(meta) => self.finish(meta, wanted, napi, &mut got),
@@ -326,7 +330,7 @@ impl RxQueue {
             self.rcq_head.advance();
             left -= 1;
         }
-        self.refill();
+        self.refill(napi.recycle_direct());
         if self.rcq_head != start {
             self.count(&got);
             self.queue.write(regs::RCQ_HEAD, self.rcq_head.index());
@@ -344,58 +348,57 @@ impl RxQueue {
         stats.bytes.add(got.bytes);
         stats.csum_complete.add(got.csum_complete);
         stats.csum_none.add(got.csum_none);
-        if got.dropped != 0 {
-            stats.dropped.add(got.dropped);
-            stats.alloc_failed.add(got.alloc_failed);
-        }
     }
 
     /// Opens a packet.
     #[inline]
-    fn header(&mut self, al: RcdAl, direct: bool) {
-        if self.pkt.is_open() || self.bad {
-            // The packet before was never closed.
-            self.pkt.clear();
-            self.stats.dropped.add(1);
-            self.bad_completion("header inside of a packet");
-        }
-        self.bad = self.open_packet(al, direct).is_none();
-        if self.bad {
-            self.bad_completion("header buffer");
-        } else {
-            self.pkt.prefetch();
+    fn header(&mut self, al: RcdAl) {
+        self.bad = false;
+        if self.open_packet(al).is_none() {
+            self.reject("header");
         }
     }
 
     #[inline]
-    fn open_packet(&mut self, al: RcdAl, direct: bool) -> Option<()> {
-        let (page, base) = self.hpq.locate(al.buff_id(), &self.pool, direct)?;
+    fn open_packet(&mut self, al: RcdAl) -> Option<()> {
+        let slot = self.pkt.vacant()?;
+        let (page, base) = self.hpq.locate(al.buff_id())?;
         let len = al.len();
         if len < MIN_HEADER_LEN {
             return None;
         }
         let frame = ROOM.header_frame(al.off(), len, al.page_fin())?;
         let frag = page.take(base + frame.start, base + frame.end)?;
-        self.pkt.open(&self.pool, frag, frame.headroom, len).ok()
+        slot.open(&self.pool, frag, frame.headroom, len)?.prefetch();
+        Some(())
     }
 
     /// Adds payload to the open packet.
     #[inline]
-    fn payload(&mut self, al: RcdAl, direct: bool) {
-        if self.add_payload(al, direct).is_none() {
-            self.pkt.clear();
-            self.bad = true;
-            self.bad_completion("payload buffer");
+    fn payload(&mut self, al: RcdAl) {
+        if self.add_payload(al).is_none() {
+            self.reject("payload");
         }
     }
 
     #[inline]
-    fn add_payload(&mut self, al: RcdAl, direct: bool) -> Option<()> {
-        let (page, base) = self.ppq.locate(al.buff_id(), &self.pool, direct)?;
+    fn add_payload(&mut self, al: RcdAl) -> Option<()> {
+        let (page, base) = self.ppq.locate(al.buff_id())?;
         let (off, len) = (al.off(), al.len());
         let end = payload_end(off, len, al.page_fin())?;
         let frag = page.take(base + off, base + end)?;
         self.pkt.add_frag(&self.pool, frag, len).ok()
+    }
+
+    /// Drops the packet in work. What else belongs to it is ignored.
+    #[cold]
+    fn reject(&mut self, what: &str) {
+        self.pkt.clear();
+        if !self.bad {
+            self.bad = true;
+            self.stats.dropped.add(1);
+            self.bad_completion(what);
+        }
     }
 
     /// Closes the packet and hands it to the stack.
@@ -407,26 +410,15 @@ impl RxQueue {
         napi: &PollContext<'_>,
         got: &mut Received,
     ) {
-        let bad = core::mem::take(&mut self.bad);
-        if !self.pkt.is_open() {
-            got.dropped = got.dropped.wrapping_add(1);
-            if !bad {
-                self.bad_completion("end of no packet");
-            }
-            return;
-        }
-        if meta.uncorrectable() {
-            self.pkt.clear();
-            got.dropped = got.dropped.wrapping_add(1);
-            return;
-        }
         let len = self.pkt.len();
-        let skb = self.rxq.as_deref().and_then(|rxq| self.pkt.build_skb(rxq));
+        let rxq = self.rxq.as_deref();
+        let skb = if meta.uncorrectable() {
+            None
+        } else {
+            rxq.and_then(|rxq| self.pkt.build_skb(rxq))
+        };
         let Some(mut skb) = skb else {
-            self.pkt.clear();
-            got.dropped = got.dropped.wrapping_add(1);
-            got.alloc_failed = got.alloc_failed.wrapping_add(1);
-            return;
+            return self.not_finished(meta);
         };
         describe(&mut skb, meta, wanted, got);
         napi.gro_receive(skb);
@@ -434,9 +426,26 @@ impl RxQueue {
         got.bytes = got.bytes.wrapping_add(len.into());
     }
 
-    /// Posts buffers in both rings.
+    /// Deals with the end of a packet of which the stack gets nothing.
+    #[cold]
+    fn not_finished(&mut self, meta: RcdMeta) {
+        if self.pkt.is_open() {
+            self.pkt.clear();
+            self.stats.dropped.add(1);
+            if !meta.uncorrectable() {
+                self.stats.alloc_failed.add(1);
+            }
+        } else if !core::mem::take(&mut self.bad) {
+            self.stats.dropped.add(1);
+            self.bad_completion("end of no packet");
+        }
+    }
+
+    /// Gives back the pages the device is done with and posts others in both rings.
     #[inline]
-    fn refill(&mut self) {
+    fn refill(&mut self, direct: bool) {
+        self.hpq.drain(self.hpq.filling, &self.pool, direct);
+        self.ppq.drain(self.ppq.filling, &self.pool, direct);
         let header = self.hpq.fill(&self.pool, &self.queue);
         let payload = self.ppq.fill(&self.pool, &self.queue);
         if !header || !payload {
@@ -505,7 +514,7 @@ impl RxQueue {
 
     /// Posts buffers, while the NAPI context is disabled.
     pub(super) fn fill(&mut self) {
-        self.refill();
+        self.refill(false);
     }
 
     /// Tells the device to stop. It may still be at work until the idle bits say otherwise.

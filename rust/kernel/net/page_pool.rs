@@ -126,7 +126,7 @@ impl PagePool {
         // SAFETY: By the type invariant.
         if unsafe { bindings::page_pool::dma_sync_for_cpu_raw(self.as_ptr()) } && self.needs_sync()
         {
-            self.sync_for_cpu_slow(frag);
+            self.sync_for_cpu_slow(frag.netmem, frag.start, frag.size());
         }
     }
 
@@ -140,16 +140,12 @@ impl PagePool {
             || flags & (1 << bindings::struct_device_flags_DEV_FLAG_DMA_SKIP_SYNC) == 0
     }
 
+    // Takes values: a reference would make every caller keep the fragment in memory.
     #[inline(never)]
-    fn sync_for_cpu_slow(&self, frag: &PageFrag) {
+    fn sync_for_cpu_slow(&self, netmem: Netmem, start: u32, size: u32) {
         // SAFETY: By the type invariants, and the range is within the page.
         unsafe {
-            bindings::page_pool_dma_sync_netmem_for_cpu(
-                self.as_ptr(),
-                frag.netmem.raw(),
-                frag.start,
-                frag.size(),
-            )
+            bindings::page_pool_dma_sync_netmem_for_cpu(self.as_ptr(), netmem.raw(), start, size)
         };
     }
 }

@@ -132,39 +132,11 @@ impl RxBuff {
         self.head.is_some()
     }
 
-    /// Starts a frame: `len` bytes of data that begin `headroom` bytes into `head`.
-    ///
-    /// A frame that was open is thrown away.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if the data and the stack's own needs do not fit. The range is given back then.
+    /// Returns the place if there is no frame in it.
     #[inline]
-    pub fn open(&mut self, pool: &PagePool, head: PageFrag, headroom: u32, len: u32) -> Result {
-        if self.is_open() {
-            self.clear();
-        }
-        let frame_sz = head.size();
-        let used = headroom
-            .checked_add(len)
-            .and_then(|used| used.checked_add(SHINFO_SIZE));
-        if used.is_none_or(|used| used > frame_sz) {
-            return Err(EINVAL);
-        }
-        pool.sync_for_cpu(&head);
-        let start = head.as_mut_ptr();
-        let data = start.wrapping_add(headroom as usize);
-        self.buff.data = data.cast();
-        self.buff.data_end = data.wrapping_add(len as usize).cast();
-        self.buff.data_meta = data.cast();
-        self.buff.data_hard_start = start.cast();
-        self.buff.__bindgen_anon_1.frame_sz_flags_init = frame_sz.into();
-        self.len = len;
-        self.frags = 0;
-        // INVARIANT: The page reference moves here, the room was checked, and there are no
-        // fragments.
-        self.head = Some(head.into_netmem());
-        Ok(())
+    pub fn vacant(&mut self) -> Option<VacantBuff<'_>> {
+        // INVARIANT: Checked here.
+        (!self.is_open()).then_some(VacantBuff(self))
     }
 
     #[inline]
@@ -247,8 +219,8 @@ impl RxBuff {
 
     /// Makes the frame a packet of the stack: receive queue, protocol and page recycling are set.
     ///
-    /// NAPI poll. No frame is open afterwards. Returns `None`, with everything given back, if there
-    /// was none or no memory.
+    /// NAPI poll. Returns `None` if no frame is open, or, with the frame left open, if there is no
+    /// memory.
     #[inline]
     pub fn build_skb(&mut self, rxq: &XdpRxq) -> Option<SkBuff> {
         if !self.is_open() {
@@ -257,11 +229,8 @@ impl RxBuff {
         self.buff.rxq = rxq.rxq.get();
         // SAFETY: By the type invariant, and `rxq` is registered by its own. On success the packet
         // takes over all page references.
-        let skb = NonNull::new(unsafe { bindings::xdp_build_skb_from_buff(&self.buff) });
-        let Some(skb) = skb else {
-            self.clear();
-            return None;
-        };
+        let skb = NonNull::new(unsafe { bindings::xdp_build_skb_from_buff(&self.buff) })?;
+        // INVARIANT: Without a frame nothing is owned.
         self.head = None;
         // SAFETY: The function returns a new packet with one reference.
         Some(unsafe { SkBuff::from_raw(skb) })
@@ -285,6 +254,48 @@ impl RxBuff {
             }
             PageFrag::put_netmem(head);
         }
+    }
+}
+
+/// A place without a frame, to put one in.
+///
+/// # Invariants
+///
+/// No frame is open.
+pub struct VacantBuff<'a>(&'a mut RxBuff);
+
+impl<'a> VacantBuff<'a> {
+    /// Starts a frame: `len` bytes of data that begin `headroom` bytes into `head`.
+    ///
+    /// Returns `None`, and gives the range back, if the data and the stack's own needs do not fit.
+    #[inline]
+    pub fn open(
+        self,
+        pool: &PagePool,
+        head: PageFrag,
+        headroom: u32,
+        len: u32,
+    ) -> Option<&'a RxBuff> {
+        let this = self.0;
+        let frame_sz = head.size();
+        // In 64 bits the sum cannot overflow.
+        if u64::from(headroom) + u64::from(len) + u64::from(SHINFO_SIZE) > u64::from(frame_sz) {
+            return None;
+        }
+        pool.sync_for_cpu(&head);
+        let start = head.as_mut_ptr();
+        let data = start.wrapping_add(headroom as usize);
+        this.buff.data = data.cast();
+        this.buff.data_end = data.wrapping_add(len as usize).cast();
+        this.buff.data_meta = data.cast();
+        this.buff.data_hard_start = start.cast();
+        this.buff.__bindgen_anon_1.frame_sz_flags_init = frame_sz.into();
+        this.len = len;
+        this.frags = 0;
+        // INVARIANT: No other frame is open. The page reference moves here, the room was checked,
+        // and there are no fragments.
+        this.head = Some(head.into_netmem());
+        Some(this)
     }
 }
 
