@@ -5,6 +5,10 @@
 //! end tries again with growing pauses; a listening end serves one peer at a time
 //! and lets the next wait in the socket's queue. A new connection starts with
 //! empty queues, so that never half a frame is continued on it.
+//!
+//! Whoever owns this end must go on reading. QEMU (11.1, `server=on`) writes to the
+//! socket blocking and holding its global lock, so that a peer which stops reading
+//! stops the whole virtual machine.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;

@@ -48,7 +48,10 @@ impl Tap {
 impl Endpoint for Tap {
     fn service(&mut self, _now: Instant) {}
 
-    #[expect(unsafe_code, reason = "tun::Device lends its descriptor as a number only")]
+    #[expect(
+        unsafe_code,
+        reason = "tun::Device lends its descriptor as a number only"
+    )]
     fn wait(&self) -> Wait<'_> {
         // SAFETY: The device owns the descriptor and closes it when dropped. The result borrows
         // `self`, so the device outlives it.

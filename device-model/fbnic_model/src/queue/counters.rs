@@ -123,9 +123,13 @@ mod tests {
         let csr = CsrFile::new();
         counters.flush(&csr);
         counters.flush(&csr);
-        let bins: Vec<_> = (0..7).map(|bin| csr.load(r::mac_stat_tx_bin(bin))).collect();
+        let bins: Vec<_> = (0..7)
+            .map(|bin| csr.load(r::mac_stat_tx_bin(bin)))
+            .collect();
         assert_eq!(bins, [3, 2, 1, 0, 0, 1, 3]);
-        let jumbo: Vec<_> = (0..5).map(|bin| csr.load(r::tmi_stat_tx_bin(bin))).collect();
+        let jumbo: Vec<_> = (0..5)
+            .map(|bin| csr.load(r::tmi_stat_tx_bin(bin)))
+            .collect();
         assert_eq!(jumbo, [1, 0, 0, 1, 1]);
         assert_eq!(csr.load(r::MAC_STAT_TX_BROADCAST), 1);
         assert_eq!(csr.load(r::MAC_STAT_TX_MULTICAST), 1);

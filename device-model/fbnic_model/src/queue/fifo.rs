@@ -3,8 +3,12 @@
 
 use net_backend::FrameBatch;
 
-/// Largest buffer that RXB_PBUF_CFG can describe: 511 units of 2 KiB.
-const LARGEST: usize = 511 * 2048;
+/// Most bytes that wait at any time. More than the 511 units of 2 KiB that
+/// RXB_PBUF_CFG can describe, for what a paused far end holds back.
+pub(super) const LARGEST: usize = 8 << 20;
+/// Memory behind it. Twice as much, so that moving the frames to its start is paid
+/// for by at least as many bytes having passed.
+const CAPACITY: usize = 2 * LARGEST;
 
 /// Frames in order of arrival.
 pub(super) struct Fifo {
@@ -25,7 +29,7 @@ impl Default for Fifo {
 impl Fifo {
     pub fn new() -> Self {
         Self {
-            frames: FrameBatch::with_capacity(LARGEST),
+            frames: FrameBatch::with_capacity(CAPACITY),
             front: 0,
         }
     }

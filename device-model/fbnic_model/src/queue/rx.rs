@@ -15,6 +15,11 @@
 //!   with all that arrive after it, and what does not fit there is lost and counted
 //!   in RXB_DROP_FRMS_STS.
 //! - A frame for a queue that is not enabled is dropped.
+//! - Pause: while it is enabled, the packet buffer takes in addition what a far end
+//!   that obeys pause frames would hold back, up to [`fifo::LARGEST`] bytes. Crossing
+//!   RXB_PAUSE_THLD counts as one sent XOFF. The cable itself is always read: the
+//!   far end may be a hypervisor whose virtual CPUs wait for the socket, and with
+//!   them the driver that would post buffers.
 
 use fbnic_defs::csr as r;
 use fbnic_defs::desc::{rcd_type, Bd, RcdAl, RcdMeta, RcdOptMeta};
@@ -22,7 +27,7 @@ use packet::checksum;
 use packet::Parsed;
 
 use super::cq::CompletionRing;
-use super::fifo::Fifo;
+use super::fifo::{self, Fifo};
 use super::ring::{Ring, RingRegs};
 use super::Round;
 use crate::device::Cx;
@@ -44,6 +49,14 @@ const TO_HOST: u32 = 3;
 const TO_BMC: u32 = 2;
 /// Number of the wire among the buffer's inputs.
 const FROM_WIRE: u32 = 0;
+/// The part of the packet buffer that holds frames for the host.
+const FIFO: u32 = r::RXB_FIFO_NET_TO_HOST;
+/// Bytes of the unit in which thresholds and levels of the packet buffer are given.
+const FIFO_UNIT: usize = 64;
+/// RXB_PAUSE_THLD of that part: ON \[12:0\], OFF \[25:13\].
+const PAUSE_THLD: u32 = 0x8009 + FIFO;
+/// Bit of that part in RXB_PAUSE_DROP_CTRL, among PAUSE_ENABLE \[15:8\].
+const PAUSE_ENABLE: u32 = 1 << (8 + FIFO);
 
 const HPQ: RingRegs = RingRegs {
     ctl: r::Q_BDQ_CTL,
@@ -230,6 +243,8 @@ pub(super) struct RxEngine {
     /// Sets that got something in this round.
     touched: u128,
     fifo: Fifo,
+    /// The far end has been told to stop.
+    paused: bool,
     from_wire: Flow,
     to_host: Flow,
     to_bmc: Flow,
@@ -255,6 +270,7 @@ impl RxEngine {
             sets: (0..r::QUEUES).map(|_| RxSet::new()).collect(),
             touched: 0,
             fifo: Fifo::new(),
+            paused: false,
             from_wire: Flow::default(),
             to_host: Flow::default(),
             to_bmc: Flow::default(),
@@ -266,6 +282,7 @@ impl RxEngine {
         self.sets.iter_mut().for_each(|set| *set = RxSet::new());
         self.touched = 0;
         self.fifo.clear();
+        self.paused = false;
     }
 
     /// Acts on a write to a control register.
@@ -313,13 +330,32 @@ impl RxEngine {
 
     /// Puts a frame into the packet buffer, or counts it as lost there.
     fn hold(&mut self, round: &mut Round<'_, '_>, frame: &[u8]) {
-        const FIFO: u32 = r::RXB_FIFO_NET_TO_HOST;
         let csr = &round.cx.hw.csr;
-        let units = csr.load(r::rxb_pbuf_cfg(FIFO)) >> 13 & 0x1ff;
-        if !self.fifo.push(frame, units as usize * 2048) {
+        let limit = if csr.load(r::RXB_PAUSE_DROP_CTRL) & PAUSE_ENABLE != 0 {
+            fifo::LARGEST
+        } else {
+            buffer_size(round.cx.hw)
+        };
+        if !self.fifo.push(frame, limit) {
             round.counters.add(r::rxb_drop_frms_sts(FIFO), 1);
             csr.add64(r::rxb_drop_bytes_sts_l(FIFO), frame.len() as u64);
         }
+    }
+
+    /// Compares the packet buffer's level with the pause thresholds.
+    fn update_pause(&mut self, hw: &Hw) {
+        if !self.paused && self.fifo.is_empty() {
+            return;
+        }
+        let enabled = hw.csr.load(r::RXB_PAUSE_DROP_CTRL) & PAUSE_ENABLE != 0;
+        let thresholds = hw.csr.load(PAUSE_THLD);
+        let (on, off) = (thresholds & 0x1fff, thresholds >> 13 & 0x1fff);
+        let limit = if self.paused { off } else { on };
+        let paused = enabled && self.fifo.level() > limit as usize * FIFO_UNIT;
+        if paused && !self.paused {
+            hw.csr.add64(r::MAC_STAT_TX_XOFF, 1);
+        }
+        self.paused = paused;
     }
 
     /// Tries the frames in the packet buffer again.
@@ -387,14 +423,15 @@ impl RxEngine {
                 set.rcq.publish(cx, queue);
             }
         }
+        self.update_pause(cx.hw);
         self.publish_flows(cx.hw);
     }
 
     fn publish_flows(&mut self, hw: &Hw) {
         let csr = &hw.csr;
-        // CAST: the buffer holds at most 1 MiB.
-        let level = (self.fifo.level() / 64) as u32;
-        csr.store(r::rxb_pbuf_fifo_level(r::RXB_FIFO_NET_TO_HOST), level);
+        // CAST: the buffer has at most 1 MiB.
+        let level = (self.fifo.level().min(buffer_size(hw)) / FIFO_UNIT) as u32;
+        csr.store(r::rxb_pbuf_fifo_level(FIFO), level);
         let input = std::mem::take(&mut self.from_wire);
         if input.frames > 0 {
             csr.add32(r::rxb_drbo_frm_cnt_src(FROM_WIRE), input.frames);
@@ -414,6 +451,12 @@ impl RxEngine {
             csr.add64_at(low, r::rxb_pbuf_byte_cnt_dst_h(output), flow.bytes);
         }
     }
+}
+
+/// Returns the size of the packet buffer for the host in bytes.
+fn buffer_size(hw: &Hw) -> usize {
+    let units = hw.csr.load(r::rxb_pbuf_cfg(FIFO)) >> 13 & 0x1ff;
+    units as usize * 2048
 }
 
 fn count_events(round: &mut Round<'_, '_>, parsed: &Parsed) {
@@ -460,7 +503,9 @@ fn place(
     if set.rcq.free(cx.hw, queue) < needed {
         return Placed::NoCompletions;
     }
-    let open = set.open.filter(|open| rules.fits(open.offset, header.len()));
+    let open = set
+        .open
+        .filter(|open| rules.fits(open.offset, header.len()));
     if !cx.dma.can_read()
         || !cx.dma.can_write()
         || open.is_none() && set.headers.available(cx.hw, queue) == 0

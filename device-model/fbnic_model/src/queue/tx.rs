@@ -560,9 +560,8 @@ fn checksum(meta: TwdMeta, frame: &mut [u8]) -> Result<(), Fault> {
     if !meta.req_cso() {
         return Ok(());
     }
-    let halves = usize::from(meta.l2_hlen())
-        + usize::from(meta.l3_ohlen())
-        + usize::from(meta.l3_ihlen());
+    let halves =
+        usize::from(meta.l2_hlen()) + usize::from(meta.l3_ohlen()) + usize::from(meta.l3_ihlen());
     let field = usize::from(meta.csum_offset()) * 2;
     // The type fields are not filled in; UDP's checksum is the one at offset 6.
     if complete_checksum(frame, halves * 2, halves * 2 + field, field == 6) {

@@ -182,5 +182,7 @@ fn is_v6(ip: &&IpHeader) -> bool {
 /// Returns the destination address with its first byte on top.
 fn destination(frame: &[u8]) -> u128 {
     let bytes = frame.get(..6).unwrap_or_default();
-    bytes.iter().fold(0, |key, byte| key << 8 | u128::from(*byte))
+    bytes
+        .iter()
+        .fold(0, |key, byte| key << 8 | u128::from(*byte))
 }
