@@ -75,7 +75,6 @@ use messages::{
 };
 pub use messages::{
     Caps,
-    FwVersion,
     LogEntry,
     MacSync,
     QsfpData,

@@ -108,6 +108,7 @@ macro_rules! counters {
             $( $(#[$field_doc])* pub $field: T, )*
         }
 
+        #[allow(dead_code, reason = "not every group is used in every way")]
         impl $name<Counter> {
             const SOURCES: $name<Source> = $name { $( $field: $source, )* };
 
@@ -293,6 +294,7 @@ macro_rules! indexed_counters {
             $( $(#[$field_doc])* pub $field: T, )*
         }
 
+        #[allow(dead_code, reason = "not every group is used in every way")]
         impl $name<Counter> {
             fn update(&mut self, index: usize, csr: &Csr, fresh: bool, only32: bool) {
                 $( {

@@ -328,8 +328,8 @@ impl Fbnic {
         }
     }
 
-    /// Forgets what the device holds, after it was reset.
-    pub fn rpc_reset(&self) {
+    /// Forgets what the device holds, as it was reset.
+    pub(crate) fn rpc_reset(&self) {
         let mut rpc = self.rpc.lock();
         rpc.macs_written.fill(None);
         rpc.actions_written.fill(None);

@@ -273,11 +273,6 @@ impl<'a> Attrs<'a> {
         until_nul(self.bytes(id)?)
     }
 
-    /// The Ethernet address `id`.
-    pub fn mac(&self, id: u16) -> Option<[u8; MAC_LEN]> {
-        self.bytes(id).and_then(mac)
-    }
-
     /// Parses the attributes nested in `id`.
     pub fn nested(&self, id: u16, schema: &'static [Attr]) -> TlvResult<Option<Attrs<'a>>> {
         let Some(body) = self.bytes(id) else {
@@ -424,11 +419,6 @@ impl<'a> Builder<'a> {
 
     /// Adds a 32-bit integer.
     pub fn put_u32(&mut self, id: u16, value: u32) -> TlvResult {
-        self.put_bytes(id, &value.to_le_bytes())
-    }
-
-    /// Adds a signed 32-bit integer.
-    pub fn put_s32(&mut self, id: u16, value: i32) -> TlvResult {
         self.put_bytes(id, &value.to_le_bytes())
     }
 

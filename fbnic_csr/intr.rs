@@ -26,12 +26,6 @@ pub const fn intr_status(n: usize) -> usize {
     4 * n
 }
 
-/// Masked vectors, word `n`.
-#[inline(always)]
-pub const fn intr_mask(n: usize) -> usize {
-    0x20 + 4 * n
-}
-
 /// Write 1: set status, word `n`.
 #[inline(always)]
 pub const fn intr_set(n: usize) -> usize {
@@ -91,7 +85,5 @@ pub const INTR_CQ_REARM_TCQ_TIMEOUT_SHIFT: u32 = 15;
 pub const INTR_CQ_REARM_TCQ_TIMEOUT_UPD_EN: u32 = 1 << 29;
 /// INTR_CQ_REARM: largest time-out in ticks.
 pub const INTR_CQ_REARM_TIMEOUT_MAX: u32 = 0x3fff;
-/// INTR_CQ_REARM: restart the timers.
-pub const INTR_CQ_REARM_INTR_RELOAD: u32 = 1 << 30;
 /// INTR_CQ_REARM: unmask the vector.
 pub const INTR_CQ_REARM_INTR_UNMASK: u32 = 1 << 31;

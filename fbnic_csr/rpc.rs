@@ -4,15 +4,6 @@
 
 use kernel::io::register;
 
-/// Words of the RSS key.
-pub const RPC_RSS_KEY_WORDS: usize = 14;
-
-/// Indirection tables.
-pub const RPC_RSS_TBL_COUNT: usize = 2;
-
-/// Entries of an indirection table.
-pub const RPC_RSS_TBL_SIZE: usize = 256;
-
 /// Last word of any TCAM entry: the entry is in use.
 pub const RPC_TCAM_VALIDATE: u32 = 1 << 31;
 
@@ -45,26 +36,6 @@ pub const fn rpc_tcam_act(entry: usize, word: usize) -> usize {
 /// Word `word` (0–3, the last validates) of entry `entry` of the destination address TCAM.
 pub const fn rpc_tcam_macda(entry: usize, word: usize) -> usize {
     0x2_2e00 + 4 * (0x20 * word + entry)
-}
-
-/// Word `word` (0–8, the last validates) of entry `entry` of the outer source address TCAM.
-pub const fn rpc_tcam_outer_ipsrc(entry: usize, word: usize) -> usize {
-    0x2_3000 + 4 * (8 * word + entry)
-}
-
-/// Word `word` (0–8, the last validates) of entry `entry` of the outer destination address TCAM.
-pub const fn rpc_tcam_outer_ipdst(entry: usize, word: usize) -> usize {
-    0x2_3120 + 4 * (8 * word + entry)
-}
-
-/// Word `word` (0–8, the last validates) of entry `entry` of the source address TCAM.
-pub const fn rpc_tcam_ipsrc(entry: usize, word: usize) -> usize {
-    0x2_3240 + 4 * (8 * word + entry)
-}
-
-/// Word `word` (0–8, the last validates) of entry `entry` of the destination IP address TCAM.
-pub const fn rpc_tcam_ipdst(entry: usize, word: usize) -> usize {
-    0x2_3360 + 4 * (8 * word + entry)
 }
 
 /// Entry `i` of indirection table `table`: an Rx queue number.

@@ -145,6 +145,7 @@ impl Fbnic {
     ///
     /// None that depends on the device.
     pub fn init_hw(&self) -> Result {
+        self.rpc_reset();
         init_axi(&self.csr, &self.params);
         init_queue_manager(&self.csr);
         self.init_rxb()?;

@@ -172,15 +172,15 @@ fn sensors() {
         decode(&SensorRead, &reply(id::TSENE_READ_RESP, fill))
     };
     assert_eq!(
-        answer(&|m| m.put_s32(0, -40_000).and_then(|()| m.put_s32(1, 750))),
+        answer(&|m| m.put_bytes(0, &i32::to_le_bytes(-40_000)).and_then(|()| m.put_bytes(1, &i32::to_le_bytes(750)))),
         Ok(Sensors {
             millidegrees: -40_000,
             millivolts: 750
         })
     );
-    assert_eq!(answer(&|m| m.put_s32(0, 1)), Err(Failure::Mismatch));
-    assert_eq!(answer(&|m| m.put_s32(2, -5)), Err(Failure::Firmware(-5)));
-    assert_eq!(answer(&|m| m.put_s32(2, 0)), Err(Failure::Mismatch));
+    assert_eq!(answer(&|m| m.put_bytes(0, &i32::to_le_bytes(1))), Err(Failure::Mismatch));
+    assert_eq!(answer(&|m| m.put_bytes(2, &i32::to_le_bytes(-5))), Err(Failure::Firmware(-5)));
+    assert_eq!(answer(&|m| m.put_bytes(2, &i32::to_le_bytes(0))), Err(Failure::Mismatch));
     assert_eq!(
         answer(&|m| m.put_bytes(0, &[0; 5])),
         Err(Failure::Tlv(TlvError::Value))
@@ -200,7 +200,7 @@ fn qsfp_answers_must_echo_the_question() {
             m.put_u32(1, page)?;
             m.put_u32(2, 128)?;
             m.put_u32(3, length)?;
-            m.put_s32(4, error)?;
+            m.put_bytes(4, &i32::to_le_bytes(error))?;
             m.put_bytes(5, data)
         });
         decode(&read, &bytes).map(|data| data[..5].to_vec())

@@ -3,7 +3,7 @@
 //! The TLV codec against the rules of the firmware interface, at their limits.
 
 use fbnic_unit::fbnic_tlv::{
-    Attr, Attrs, Builder, Kind, Message, TlvError, MAX_ATTRS, MAX_DEPTH, MAX_MESSAGE,
+    mac, Attr, Attrs, Builder, Kind, Message, TlvError, MAX_ATTRS, MAX_DEPTH, MAX_MESSAGE,
 };
 use proptest::prelude::*;
 
@@ -267,7 +267,7 @@ proptest! {
     fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
         if let Ok(attrs) = parse(&bytes) {
             for id in 0..40 {
-                let _ = (attrs.unsigned(id), attrs.signed(id), attrs.text(id), attrs.mac(id));
+                let _ = (attrs.unsigned(id), attrs.signed(id), attrs.text(id), attrs.bytes(id).and_then(mac));
                 let _ = attrs.nested(id, SCHEMA).is_ok();
                 let _ = attrs.array(id, (1, Kind::U32), &mut [None; 3]).is_ok();
                 prop_assert!(attrs.bytes(id).is_none_or(|data| data.len() <= bytes.len()));
@@ -306,7 +306,7 @@ proptest! {
         let mut builder = Builder::new(&mut buf, 0x46).unwrap();
         builder.put_flag(0).unwrap();
         builder.put_u32(1, number).unwrap();
-        builder.put_s32(3, signed).unwrap();
+        builder.put_bytes(3, &signed.to_le_bytes()).unwrap();
         builder.put_text(5, &text).unwrap();
         builder.put_bytes(6, &data).unwrap();
         builder.nest(8, |inner| inner.put_u32(1, !number)).unwrap();
