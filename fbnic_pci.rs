@@ -181,6 +181,17 @@ impl PowerDriver for FbnicDriver {
     fn error_resume(_dev: &Device<Core<'_>>, this: Pin<&Adapter>) {
         this.attach();
     }
+
+    fn reset_prepare(_dev: &Device<Core<'_>>, this: Pin<&Adapter>) {
+        this.quiesce();
+    }
+
+    fn reset_done(dev: &Device<Core<'_>>, this: Pin<&Adapter>) {
+        // A failure has been logged, and leaves the adapter quiet until it is unbound.
+        if this.restart(dev).is_ok() {
+            this.attach();
+        }
+    }
 }
 
 impl Adapter {

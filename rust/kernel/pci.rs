@@ -109,6 +109,12 @@ pub trait PowerDriver: pci::Driver {
 
     /// All drivers agreed that the error is over: traffic may flow again.
     fn error_resume(dev: &Device<Core<'_>>, this: Pin<&Self::Data<'_>>);
+
+    /// The function is about to be reset on somebody's request.
+    fn reset_prepare(dev: &Device<Core<'_>>, this: Pin<&Self::Data<'_>>);
+
+    /// The reset is over, and configuration space is as it was.
+    fn reset_done(dev: &Device<Core<'_>>, this: Pin<&Self::Data<'_>>);
 }
 
 /// Registers a [`PowerDriver`]; used in place of [`kernel::pci::Adapter`].
@@ -171,6 +177,8 @@ impl<T: PowerDriver> Tables<T> {
         error_detected: Some(Adapter::<T>::error_detected_callback),
         slot_reset: Some(Adapter::<T>::slot_reset_callback),
         resume: Some(Adapter::<T>::error_resume_callback),
+        reset_prepare: Some(Adapter::<T>::reset_prepare_callback),
+        reset_done: Some(Adapter::<T>::reset_done_callback),
         // SAFETY: All remaining fields are optional function pointers, for which zero is
         // `None`.
         ..unsafe { core::mem::zeroed() }
@@ -271,6 +279,22 @@ impl<T: PowerDriver> Adapter<T> {
         // SAFETY: Error recovery calls this for devices bound to this driver, under the device
         // lock.
         unsafe { Self::with(pdev, T::error_resume) }
+    }
+
+    /// # Safety
+    ///
+    /// `pdev` must be bound to this driver, with the device lock held, as the PCI core has it.
+    unsafe extern "C" fn reset_prepare_callback(pdev: *mut bindings::pci_dev) {
+        // SAFETY: The PCI core calls this for devices bound to this driver, under the device lock.
+        unsafe { Self::with(pdev, T::reset_prepare) }
+    }
+
+    /// # Safety
+    ///
+    /// `pdev` must be bound to this driver, with the device lock held, as the PCI core has it.
+    unsafe extern "C" fn reset_done_callback(pdev: *mut bindings::pci_dev) {
+        // SAFETY: The PCI core calls this for devices bound to this driver, under the device lock.
+        unsafe { Self::with(pdev, T::reset_done) }
     }
 }
 
