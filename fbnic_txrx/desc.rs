@@ -54,8 +54,6 @@ pub enum L3Type {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum L4Type {
-    /// Leave it alone.
-    Other = 0,
     /// TCP.
     Tcp = 1,
     /// UDP.
@@ -280,8 +278,8 @@ pub enum Rcd {
     HdrAl(RcdAl),
     /// Where a part of its payload is.
     PayAl(RcdAl),
-    /// More about the packet.
-    OptMeta(RcdOptMeta),
+    /// More about the packet, such as a timestamp. Comes only if an action asks for it.
+    OptMeta,
     /// What the packet is. Closes it.
     Meta(RcdMeta),
 }
@@ -293,7 +291,7 @@ impl Rcd {
         match Field::<62, 61>::get(raw) {
             0 => Self::HdrAl(RcdAl(raw)),
             1 => Self::PayAl(RcdAl(raw)),
-            2 => Self::OptMeta(RcdOptMeta(raw)),
+            2 => Self::OptMeta,
             _ => Self::Meta(RcdMeta(raw)),
         }
     }
@@ -332,26 +330,6 @@ impl RcdAl {
     #[inline(always)]
     pub const fn page_fin(self) -> bool {
         self.0 & Self::PAGE_FIN != 0
-    }
-}
-
-/// Optional properties of a received packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct RcdOptMeta(u64);
-
-impl RcdOptMeta {
-    const TS: u64 = 1 << 58;
-
-    /// Returns when the packet arrived: the low 40 bits of the device's clock, nanoseconds.
-    #[inline]
-    pub const fn timestamp(self) -> Option<u64> {
-        // Only subtype 0 is defined.
-        if Field::<60, 59>::get(self.0) == 0 && self.0 & Self::TS != 0 {
-            Some(Field::<39, 0>::get(self.0))
-        } else {
-            None
-        }
     }
 }
 
@@ -492,10 +470,7 @@ mod tests {
             (0x123, 0x1abc, 0xfedc, true)
         );
         assert!(matches!(Rcd::decode(1 << 61), Rcd::PayAl(_)));
-        let Rcd::OptMeta(opt) = Rcd::decode(2 << 61 | 1 << 58 | 0x55) else {
-            panic!("not an optional meta");
-        };
-        assert_eq!(opt.timestamp(), Some(0x55));
+        assert_eq!(Rcd::decode(2 << 61 | 1 << 58 | 0x55), Rcd::OptMeta);
         let Rcd::Meta(meta) = Rcd::decode(!0) else {
             panic!("not a meta");
         };

@@ -281,11 +281,6 @@ impl RxQueue {
         self.queue.index()
     }
 
-    /// Returns the counters of the queue.
-    pub(super) fn stats(&self) -> &RxStats {
-        &self.stats
-    }
-
     /// Announces the queue to the stack as polled by `napi`. Process context.
     ///
     /// # Errors
@@ -323,8 +318,8 @@ impl RxQueue {
             match Rcd::decode(raw) {
                 Rcd::HdrAl(al) => self.header(al),
                 Rcd::PayAl(al) => self.payload(al),
-                // Timestamps are not asked for.
-                Rcd::OptMeta(_) => {}
+                // Nothing in it is asked for.
+                Rcd::OptMeta => {}
                 Rcd::Meta(meta) => self.finish(meta, wanted, napi, &mut got),
             }
             self.rcq_head.advance();

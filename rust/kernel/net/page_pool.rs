@@ -337,7 +337,7 @@ impl PageFrag {
     ///
     /// `raw` must be a `netmem_ref` of a page that came from [`Self::into_netmem`].
     pub(super) unsafe fn netmem_from_raw(raw: bindings::netmem_ref) -> Option<Netmem> {
-        NonZero::new(raw as usize).map(Netmem)
+        NonZero::new(raw).map(Netmem)
     }
 }
 
