@@ -23,7 +23,7 @@ INTERRUPT = re.compile(r"msix|irq|interrupt|handler", re.IGNORECASE)
 HELPER = "rust_helper_"
 # How many packets one poll handles depends on how fast everything around the driver is. With
 # interrupts held back this long, in microseconds, polls are few and their share of the cost small.
-MODERATION = 4000
+MODERATION = 16000
 
 
 @dataclass
@@ -50,7 +50,8 @@ class CountingGuest:
         self._reports = self._directory / "counts"
         self._offset = 0
         self._kernel = ""
-        # Whether interrupts are held back: by all drivers, or by none when one of them cannot.
+        # Whether interrupts are held back: by all drivers, or by none when one of them cannot be
+        # told to.
         self.moderated = False
         self._nics = nics
         control = self._directory / "control"
@@ -82,7 +83,7 @@ class CountingGuest:
 
     def _can_moderate(self, nic: Nic) -> bool:
         link = bring_up(self.guest, nic)
-        can = link.moderate(MODERATION)
+        can = link.prepare(MODERATION)
         link.down()
         return can
 
@@ -93,7 +94,7 @@ class CountingGuest:
         """Loads a driver, runs workloads, unloads it. Yields the name of each with its sample."""
         link = bring_up(self.guest, nic)
         if self.moderated:
-            link.moderate(MODERATION)
+            link.prepare(MODERATION)
         modules = self.guest.check("""awk '/\\[/ && $2 ~ /[tT]/ {print $1, $3, $4}' /proc/kallsyms""")
         symbols = Symbols(self._kernel + modules)
         for workload in chosen:

@@ -116,10 +116,17 @@ class Link:
         """MAC address of the near end."""
         return self.guest.check(f"cat /sys/class/net/{self.near}/address").strip()
 
-    def moderate(self, microseconds: int) -> bool:
-        """Has the NIC hold interrupts back that long. False when the driver cannot."""
-        command = f"ethtool -C {self.near} rx-usecs {microseconds} tx-usecs {microseconds}"
-        return self.guest.run(command).status == 0
+    def prepare(self, microseconds: int) -> bool:
+        """Has the NIC hold interrupts back that long, and gives it receive rings that take what
+        arrives meanwhile. False when the driver cannot."""
+        near = self.near
+        result = self.guest.run(
+            f"ethtool -C {near} rx-usecs {microseconds} tx-usecs {microseconds} &&"
+            f"ethtool -G {near} rx 4096 rx-mini 2048 rx-jumbo 2048 &&"
+            f"sleep 0.2 && wait_for 20 has_carrier {near}",
+            40,
+        )
+        return result.status == 0
 
     def down(self) -> None:
         """Takes the near end away; a driver under test is unloaded."""

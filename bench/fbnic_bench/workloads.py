@@ -51,7 +51,7 @@ def _pktgen(link: Link, end: str, count: int, options: dict[str, object]) -> Non
 pg=/proc/net/pktgen
 echo rem_device_all >$pg/kpktgend_0 && echo "add_device {device}" >$pg/kpktgend_0 || exit 1
 {lines}
-{MARK} window {TAG} {SETTLE} $pg/pgctrl start || exit 1
+{MARK} window {TAG} {SETTLE} $pg/pgctrl start $pg/{device} usec, || exit 1
 grep -q '^Result: OK' $pg/{device} || {{ cat $pg/{device}; exit 1; }}
 """
     if end == "far":
@@ -82,10 +82,6 @@ def _lso(end: str, payload: int) -> Callable[[Link, int], None]:
     return run
 
 
-def _idle(link: Link, count: int) -> None:
-    link.guest.check(f"{MARK} window {TAG} {count} /dev/null x", 60)
-
-
 # A payload that fills 44 segments of 1448 bytes.
 LARGE = 44 * 1448
 
@@ -98,8 +94,6 @@ COUNTED = [
     Workload("rx-1500", "Rx 1514 B", 10000, _rx(1514), "rx_packets"),
     Workload("rx-gro", "Rx TCP with GRO, 1502 B", 400, _lso("far", LARGE), "rx_packets"),
 ]
-# Not a row: what the driver does without traffic, for `count` milliseconds.
-IDLE = Workload("idle", "idle, per second", 3000, _idle)
 BY_NAME = {workload.name: workload for workload in COUNTED}
 
 

@@ -2,8 +2,9 @@
 /*
  * Runs one workload in the guest between two markers for the plugin tcg-count.
  *
- *   bench-mark window TAG SETTLE_MS FILE TEXT
- *       Writes TEXT to FILE, which is over when the write returns (pktgen's "start").
+ *   bench-mark window TAG SETTLE_MS FILE TEXT STATUS WORD
+ *       Writes TEXT to FILE and waits until the file STATUS contains WORD. On a slow machine the
+ *       write that starts pktgen returns before its thread has begun.
  *   bench-mark lso TAG SETTLE_MS IFACE DST_MAC SRC_IP DST_IP MSS PAYLOAD COUNT
  *       Sends COUNT TCP segments of PAYLOAD bytes for the NIC to cut into pieces of MSS bytes.
  *       Sequence numbers continue from one to the next, so that the receiver can merge them.
@@ -35,6 +36,8 @@
 #define TAG_RESTART 0
 #define TAG_MAX 8
 #define MAX_PAYLOAD 65000
+#define POLL_MS 20
+#define MAX_TRIES 3000
 
 /* The tag is part of the instruction, so every tag needs an instruction of its own. */
 #define MARKER(tag) __asm__ volatile(".byte 0x0f, 0x1f, 0x84, 0x00, " #tag ", 0x49, 0x43, 0x50")
@@ -74,9 +77,26 @@ static void settle(unsigned long ms)
 		;
 }
 
+/* Whether the first few kilobytes of a file contain a word. */
+static int contains(const char *path, const char *word)
+{
+	char text[8192];
+	int fd = open(path, O_RDONLY);
+	ssize_t len;
+
+	if (fd < 0)
+		err(1, "%s", path);
+	len = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (len < 0)
+		err(1, "%s", path);
+	text[len] = 0;
+	return strstr(text, word) != NULL;
+}
+
 static int window(char **arg)
 {
-	unsigned int tag = number(arg[0], 1, TAG_MAX);
+	unsigned int tag = number(arg[0], 1, TAG_MAX), tries = 0;
 	unsigned long ms = number(arg[1], 0, 60000);
 	size_t len = strlen(arg[3]);
 	int fd = open(arg[2], O_WRONLY);
@@ -86,10 +106,15 @@ static int window(char **arg)
 		err(1, "%s", arg[2]);
 	marker(TAG_RESTART);
 	done = write(fd, arg[3], len);
-	settle(ms);
-	marker(tag);
 	if (done < 0 || (size_t)done != len)
 		err(1, "write to %s", arg[2]);
+	while (!contains(arg[4], arg[5])) {
+		if (++tries > MAX_TRIES)
+			errx(1, "%s does not say %s", arg[4], arg[5]);
+		settle(POLL_MS);
+	}
+	settle(ms);
+	marker(tag);
 	close(fd);
 	return 0;
 }
@@ -211,7 +236,7 @@ static int lso(char **arg)
 
 int main(int argc, char **argv)
 {
-	if (argc == 6 && !strcmp(argv[1], "window"))
+	if (argc == 8 && !strcmp(argv[1], "window"))
 		return window(argv + 2);
 	if (argc == 11 && !strcmp(argv[1], "lso"))
 		return lso(argv + 2);
