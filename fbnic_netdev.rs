@@ -184,7 +184,12 @@ impl Interface {
 
     /// Lets traffic flow. Netdev lock held.
     fn up(&mut self, net: &FbnicNet, dev: &Locked<'_>) -> Result {
-        self.datapath.enable(self.link.0.tx_pause());
+        let tx_pause = self.link.0.tx_pause();
+        self.datapath.enable(tx_pause);
+        // The link may have come up meanwhile, and its choice been overwritten with the old one.
+        if self.link.0.tx_pause() != tx_pause {
+            fbnic_txrx::config_drop_mode(&net.fbnic, self.datapath.config(), !tx_pause);
+        }
         net.fbnic.rpc_up();
         net.sync_rx_mode(dev);
         self.datapath.up(dev)

@@ -19,7 +19,7 @@ use kernel::{device, prelude::*};
 
 /// Checksum state of a packet, the values of `skb->ip_summed`.
 pub use bindings::{
-    CHECKSUM_COMPLETE, CHECKSUM_NONE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, MAX_SKB_FRAGS,
+    CHECKSUM_COMPLETE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, MAX_SKB_FRAGS,
 };
 
 /// Kinds of segmentation a packet can ask for, the bits of `skb_shinfo(skb)->gso_type`.

@@ -59,8 +59,27 @@ impl XmitContext<'_> {
     /// Returns whether the stack will hand over another packet right away.
     #[inline]
     pub fn xmit_more(&self) -> bool {
+        #[cfg(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT)))]
+        {
+            let more: u32;
+            // SAFETY: Reads one byte of the per-CPU variable, which always exists. By the type
+            // invariant bottom halves are off, so the CPU does not change in between.
+            unsafe {
+                core::arch::asm!(
+                    "movzx {more:e}, byte ptr gs:[rip + {softnet_data} + {offset}]",
+                    more = out(reg) more,
+                    softnet_data = sym bindings::softnet_data,
+                    offset = const offset_of!(bindings::softnet_data, xmit.more),
+                    options(nostack, preserves_flags, readonly),
+                );
+            }
+            more != 0
+        }
+        #[cfg(not(all(CONFIG_X86_64, CONFIG_SMP, not(CONFIG_PREEMPT_RT))))]
         // SAFETY: By the type invariant a transmission is under way on this CPU.
-        unsafe { bindings::netdev_xmit_more() }
+        unsafe {
+            bindings::netdev_xmit_more()
+        }
     }
 }
 

@@ -61,8 +61,35 @@ impl NetdevQueue {
     /// `xmit_more` if the queue was stopped. The transmit lock must be held.
     #[inline]
     pub fn sent(&self, bytes: u32, xmit_more: bool) -> bool {
+        #[cfg(CONFIG_BQL)]
+        if self.queued_within_limit(bytes) {
+            return !xmit_more || self.is_stopped();
+        }
         // SAFETY: By the type invariant.
         unsafe { bindings::__netdev_tx_sent_queue(self.as_ptr(), bytes, xmit_more) }
+    }
+
+    /// Accounts for `bytes` if that is all there is to do: the limit is not reached, and nobody
+    /// looks for stalls. Otherwise nothing has changed.
+    #[cfg(CONFIG_BQL)]
+    #[inline]
+    fn queued_within_limit(&self, bytes: u32) -> bool {
+        // SAFETY: By the type invariant. The counters written here belong to the transmitting side,
+        // whose lock is held; the completing side reads them, and changes the limit, at any time.
+        unsafe {
+            let dql = &raw mut (*self.as_ptr()).dql;
+            let queued = (*dql).num_queued.wrapping_add(bytes);
+            let limit = (&raw const (*dql).adj_limit).read_volatile();
+            // CAST: The difference of two free-running counters, which are never far apart.
+            if (limit.wrapping_sub(queued) as i32) < 0
+                || (&raw const (*dql).stall_thrs).read_volatile() != 0
+            {
+                return false;
+            }
+            (&raw mut (*dql).last_obj_cnt).write_volatile(bytes);
+            (&raw mut (*dql).num_queued).write_volatile(queued);
+        }
+        true
     }
 
     /// Stops the queue if fewer than `stop_thrs` descriptors are unused.
