@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files in debugfs, for people who look into an adapter.
+//!
+//! Each adapter has a directory `fbnic-<PCI address>`:
+//!
+//! | file | content |
+//! |---|---|
+//! | `fw_log` | what the firmware logged, the oldest entry first |
+//! | `fw_self_test` | reading sends a test message to the firmware and says what became of it |
+//! | `pcie_stats` | requests of the device, and what they waited for |
+
+use kernel::{
+    alloc::KBox,
+    debugfs::{
+        Dir,
+        File, //
+    },
+    fmt,
+    prelude::*,
+    str::CString,
+    sync::Arc, //
+};
+
+use crate::fbnic_dev::Fbnic;
+
+/// The files of an adapter. They are removed on drop.
+#[pin_data]
+pub(crate) struct Debugfs {
+    #[pin]
+    fw_log: File<Arc<Fbnic>>,
+    #[pin]
+    fw_self_test: File<Arc<Fbnic>>,
+    #[pin]
+    pcie_stats: File<Arc<Fbnic>>,
+    _dir: Dir,
+}
+
+impl Debugfs {
+    /// Creates the files. Failures of debugfs itself go unnoticed, as is its way.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(fbnic: &Arc<Fbnic>) -> Result<Pin<KBox<Self>>> {
+        let name = CString::try_from_fmt(fmt!("fbnic-{}", fbnic.dev().name()))?;
+        let dir = Dir::new(&name);
+        KBox::pin_init(
+            pin_init!(Self {
+                fw_log <- dir.read_callback_file(c"fw_log", fbnic.clone(), &show_log),
+                fw_self_test <-
+                    dir.read_callback_file(c"fw_self_test", fbnic.clone(), &show_self_test),
+                pcie_stats <- dir.read_callback_file(c"pcie_stats", fbnic.clone(), &show_pcie),
+                _dir: dir.clone(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+}
+
+/// Milliseconds in a second, and so on.
+const SECOND: u32 = 1000;
+const MINUTE: u32 = 60 * SECOND;
+const HOUR: u32 = 60 * MINUTE;
+const DAY: u32 = 24 * HOUR;
+
+fn show_log(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut outcome = Ok(());
+    fbnic.fw_for_each_log(|entry| {
+        let time = entry.msec;
+        let line = write!(
+            out,
+            "[{:5}] [{:02}:{:02}:{:02}:{:02}.{:03}] {}\n",
+            entry.index,
+            time / DAY,
+            time / HOUR % 24,
+            time / MINUTE % 60,
+            time / SECOND % 60,
+            time % SECOND,
+            entry.text.escape_ascii(),
+        );
+        outcome = outcome.and(line);
+    });
+    outcome
+}
+
+fn show_self_test(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match fbnic.fw_self_test() {
+        Ok(()) => writeln!(out, "passed"),
+        Err(error) => writeln!(out, "failed: {:?}", error),
+    }
+}
+
+fn show_pcie(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let pcie = fbnic.hw_stats().pcie;
+    for (name, value) in [
+        ("ob_rd_tlp", pcie.ob_rd_tlp),
+        ("ob_rd_dword", pcie.ob_rd_dword),
+        ("ob_wr_tlp", pcie.ob_wr_tlp),
+        ("ob_wr_dword", pcie.ob_wr_dword),
+        ("ob_cpl_tlp", pcie.ob_cpl_tlp),
+        ("ob_cpl_dword", pcie.ob_cpl_dword),
+        ("ob_rd_no_tag", pcie.ob_rd_no_tag),
+        ("ob_rd_no_cpl_cred", pcie.ob_rd_no_cpl_cred),
+        ("ob_rd_no_np_cred", pcie.ob_rd_no_np_cred),
+    ] {
+        writeln!(out, "{name}: {value}")?;
+    }
+    Ok(())
+}
