@@ -102,6 +102,12 @@ impl CompletionHead {
         self.count & self.size.mask
     }
 
+    /// Returns a number that is the position in the ring modulo its size.
+    #[inline(always)]
+    pub const fn count(self) -> u32 {
+        self.count
+    }
+
     /// Returns whether an entry with this phase bit has been written by the device in this pass.
     #[inline(always)]
     pub const fn is_done(self, phase: bool) -> bool {
@@ -160,12 +166,14 @@ impl Room {
         }
     }
 
-    /// Returns the room that belongs to a header of `len` bytes at `off`, or `None` if that does not
-    /// fit the buffer.
+    /// Returns the room that belongs to a header of `len` bytes at `off`.
     ///
     /// `last` says that nothing follows in the buffer, so that all of the rest belongs to it.
+    ///
+    /// What does not fit the buffer is not refused here, because those who use the range have to
+    /// check it anyway: it either does not start before its end or does not hold header and tail.
     #[inline]
-    pub const fn header_frame(self, off: u32, len: u32, last: bool) -> Option<HeaderFrame> {
+    pub const fn header_frame(self, off: u32, len: u32, last: bool) -> HeaderFrame {
         let start = if off == align_up(self.head) {
             // Alignment moved the first header: all before it is free for use.
             0
@@ -173,18 +181,17 @@ impl Room {
             off.wrapping_sub(self.head)
         };
         // `off` and `len` have 12 and 13 bits, so the sum cannot overflow.
-        let needed = off.wrapping_add(len).wrapping_add(self.tail);
-        // A header too close to the buffer's start made `start` wrap around.
-        if start > off || needed > BUFFER {
-            return None;
-        }
-        let next = align_up(needed.wrapping_add(self.head)).wrapping_sub(self.head);
-        Some(HeaderFrame {
+        let room = off
+            .wrapping_add(len)
+            .wrapping_add(self.tail)
+            .wrapping_add(self.head);
+        let next = align_up(room).wrapping_sub(self.head);
+        HeaderFrame {
             start,
             // The device does not put another header where it would not fit.
             end: if last || next > BUFFER { BUFFER } else { next },
             headroom: off.wrapping_sub(start),
-        })
+        }
     }
 }
 
@@ -267,6 +274,16 @@ mod tests {
         );
     }
 
+    /// Returns the frame if whoever takes the range would accept it.
+    fn accepted(off: u32, len: u32, last: bool) -> Option<HeaderFrame> {
+        let room = Room::new(320);
+        let frame = room.header_frame(off, len, last);
+        let fits = frame.start < frame.end
+            && frame.end <= 4096
+            && frame.headroom + len + room.tail <= frame.end - frame.start;
+        fits.then_some(frame)
+    }
+
     #[test]
     fn neighbours_share_nothing_and_leave_no_gap() {
         let room = Room::new(320);
@@ -274,12 +291,11 @@ mod tests {
         let mut end = 0;
         loop {
             let len = 66;
-            let Some(frame) = room.header_frame(off, len, false) else {
+            let Some(frame) = accepted(off, len, false) else {
                 break;
             };
             assert_eq!(frame.start, end);
             assert_eq!(frame.start + frame.headroom, off);
-            assert!(off + len + room.tail <= frame.end);
             end = frame.end;
             off = align_up(off + len + room.tail + room.head);
         }
@@ -290,22 +306,21 @@ mod tests {
 
     #[test]
     fn headers_outside_of_the_buffer_are_refused() {
-        let room = Room::new(320);
         // Too close to the start for the headroom.
-        assert_eq!(room.header_frame(0, 60, true), None);
-        assert_eq!(room.header_frame(191, 60, true), None);
+        assert_eq!(accepted(0, 60, true), None);
+        assert_eq!(accepted(191, 60, true), None);
+        assert!(accepted(192, 60, true).is_some());
         // No room for the tail.
-        assert_eq!(room.header_frame(256, 4096 - 256 - 319, true), None);
-        assert!(room.header_frame(256, 4096 - 256 - 320, true).is_some());
-        assert_eq!(room.header_frame(4095, 8191, true), None);
-        assert_eq!(room.header_frame(4095, 8191, false), None);
+        assert_eq!(accepted(256, 4096 - 256 - 319, true), None);
+        assert!(accepted(256, 4096 - 256 - 320, true).is_some());
+        assert_eq!(accepted(4095, 8191, true), None);
+        assert_eq!(accepted(4095, 8191, false), None);
         for off in 0..4096 {
             for len in (0..8192).step_by(13) {
                 for last in [false, true] {
-                    if let Some(frame) = room.header_frame(off, len, last) {
-                        assert!(frame.start < frame.end && frame.end <= 4096);
+                    if let Some(frame) = accepted(off, len, last) {
                         assert_eq!(frame.start + frame.headroom, off);
-                        assert!(off + len + room.tail <= frame.end);
+                        assert!(off + len + 320 <= frame.end);
                     }
                 }
             }

@@ -309,7 +309,7 @@ impl RxQueue {
         let mut left = self.rcq.entries();
         let start = self.rcq_head;
         while left != 0 && got.packets < budget {
-            let raw = self.rcq.read(self.rcq_head.index());
+            let raw = self.rcq.read(self.rcq_head.count());
             if !self.rcq_head.is_done(raw & DONE != 0) {
                 break;
             }
@@ -362,8 +362,8 @@ impl RxQueue {
         if len < MIN_HEADER_LEN {
             return None;
         }
-        let frame = ROOM.header_frame(al.off(), len, al.page_fin())?;
-        let frag = page.take(base + frame.start, base + frame.end)?;
+        let frame = ROOM.header_frame(al.off(), len, al.page_fin());
+        let frag = page.take(base.wrapping_add(frame.start), base.wrapping_add(frame.end))?;
         slot.open(&self.pool, frag, frame.headroom, len)?.prefetch();
         Some(())
     }

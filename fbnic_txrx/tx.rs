@@ -530,7 +530,7 @@ impl TxConsumer {
         let mut left = self.tcq.entries();
         let start = self.tcq_head;
         while left != 0 {
-            let raw = self.tcq.read(self.tcq_head.index());
+            let raw = self.tcq.read(self.tcq_head.count());
             if !self.tcq_head.is_done(raw & DONE != 0) {
                 break;
             }

@@ -33,9 +33,9 @@ const POOL_SIZE_MAX: u32 = 32768;
 
 /// References a page is split into when it enters a ring.
 ///
-/// Taking a fragment then only decrements a counter of the ring instead of an atomic one. More
-/// than one page can hold, even in steps of one cache line.
-const REFERENCES: u32 = PAGE_SIZE as u32;
+/// Taking a fragment then only decrements a counter of the ring instead of an atomic one. One for
+/// each byte, as fragments are not empty and do not overlap, and one for the ring.
+const REFERENCES: u32 = PAGE_SIZE as u32 + 1;
 
 const GFP_ATOMIC_NOWARN: bindings::gfp_t = bindings::GFP_ATOMIC | bindings::__GFP_NOWARN;
 
@@ -222,8 +222,8 @@ impl Netmem {
 ///
 /// # Invariants
 ///
-/// Owns `references` references of the page, at least one. No fragment was taken at or above
-/// offset `used`.
+/// No fragment was taken at or above offset `used`. Owns `references` references of the page, at
+/// least one more than there are bytes from `used` to the end of the page.
 pub struct PoolPage {
     netmem: Netmem,
     references: u32,
@@ -246,11 +246,11 @@ impl PoolPage {
     /// rule, is empty or leaves the page.
     #[inline]
     pub fn take(&mut self, start: u32, end: u32) -> Option<PageFrag> {
-        if start < self.used || end <= start || end > PAGE_SIZE as u32 || self.references <= 1 {
+        if start < self.used || end <= start || end > PAGE_SIZE as u32 {
             return None;
         }
-        // INVARIANT: One reference moves to the fragment, and at least one is left.
-        self.references -= 1;
+        // INVARIANT: One reference moves to the fragment, which takes at least one byte.
+        self.references = self.references.wrapping_sub(1);
         self.used = end;
         Some(PageFrag {
             netmem: self.netmem,
