@@ -23,6 +23,9 @@ mod rx;
 mod tx;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use fbnic_defs::csr as r;
 use net_backend::{CableStats, Endpoint, Wait};
 
@@ -85,7 +88,7 @@ impl DataPath {
         };
         wire.start_round(round.cx.hw, round.cx.now);
         let more_tx = tx.run(&mut round, wire, TX_BUDGET);
-        wire.flush();
+        wire.end_round(round.cx.now);
         // Buffers posted since the last round serve the frames that wait first.
         let _ = round.cx.hw.doorbells.take_rx();
         rx.retry(&mut round);

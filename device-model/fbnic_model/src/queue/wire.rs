@@ -64,7 +64,8 @@ impl Wire {
 
     /// Returns when a blocked cable will have been blocked for too long.
     pub fn deadline(&self) -> Option<Instant> {
-        self.blocked_since.map(|since| since + BLOCKED_LIMIT)
+        let since = self.blocked_since.filter(|_| !self.discarding);
+        since.map(|since| since + BLOCKED_LIMIT)
     }
 
     /// Returns a place for a frame of `len` bytes at the end of the batch, sending
@@ -89,8 +90,16 @@ impl Wire {
         self.batch.truncate(mark);
     }
 
+    /// Ends a round: hands the batch over, and notes when the cable began to block.
+    pub fn end_round(&mut self, now: Instant) {
+        self.flush();
+        if !self.cable.can_send() {
+            self.blocked_since.get_or_insert(now);
+        }
+    }
+
     /// Hands the batch to the cable.
-    pub fn flush(&mut self) {
+    fn flush(&mut self) {
         if self.batch.is_empty() {
             return;
         }

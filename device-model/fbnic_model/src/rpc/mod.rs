@@ -11,6 +11,8 @@
 
 mod rss;
 mod tcam;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::Ordering;
 
