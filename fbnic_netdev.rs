@@ -21,12 +21,12 @@ use kernel::{
 
 use crate::{
     fbnic_dev::Fbnic,
+    fbnic_pci::NON_NAPI_VECTORS,
     fbnic_phylink::{
         Link,
         LinkIrq,
         MdioBus, //
     },
-    fbnic_pci::NON_NAPI_VECTORS,
     fbnic_rpc::RxMode,
     fbnic_txrx::{
         self,
@@ -499,12 +499,7 @@ impl Operations for FbnicNet {
         }
     }
 
-    fn base_stats(
-        this: &Self,
-        _dev: &Locked<'_>,
-        rx: &mut QueueStatsRx,
-        tx: &mut QueueStatsTx,
-    ) {
+    fn base_stats(this: &Self, _dev: &Locked<'_>, rx: &mut QueueStatsRx, tx: &mut QueueStatsTx) {
         // Queues that were used before the number of queues was reduced.
         let config = this.config();
         let mut total = RxSnapshot::default();

@@ -38,21 +38,12 @@ void rust_helper_netif_napi_add_config_locked(struct net_device *dev,
 							  int),
 					      int index);
 void rust_helper_netif_napi_del_locked(struct napi_struct *napi);
-void rust_helper_local_bh_disable(void);
-void rust_helper_local_bh_enable(void);
 
 /* net/page_pool.c */
-void rust_helper_page_pool_fragment_netmem(netmem_ref netmem, long nr);
-long rust_helper_page_pool_unref_netmem(netmem_ref netmem, long nr);
-void rust_helper_page_pool_put_full_netmem(struct page_pool *pool,
-					   netmem_ref netmem,
-					   bool allow_direct);
-dma_addr_t rust_helper_page_pool_get_dma_addr_netmem(netmem_ref netmem);
 void rust_helper_page_pool_dma_sync_netmem_for_cpu(const struct page_pool *pool,
 						   netmem_ref netmem,
 						   u32 offset, u32 size);
 void *rust_helper_netmem_address(netmem_ref netmem);
-struct page *rust_helper_netmem_to_page(netmem_ref netmem);
 
 /* net/skbuff.c */
 int rust_helper_skb_put_padto(struct sk_buff *skb, unsigned int len);
@@ -63,6 +54,5 @@ dma_addr_t rust_helper_skb_frag_dma_map(struct device *dev,
 					size_t size);
 dma_addr_t rust_helper_dma_map_single(struct device *dev, void *ptr,
 				      size_t size);
-void rust_helper_dev_kfree_skb_any(struct sk_buff *skb);
 
 #endif

@@ -18,9 +18,8 @@ void rust_helper_netdev_tx_completed_queue(struct netdev_queue *txq,
 					   unsigned int bytes)
 {
 	netdev_tx_completed_queue(txq, pkts, bytes);
-	/* Without BQL nobody else orders the ring index and the stop bit. */
 	if (!IS_ENABLED(CONFIG_BQL) && bytes)
-		smp_mb();
+		smp_mb(); /* BQL would order the ring index and the stop bit */
 }
 
 void rust_helper_netdev_tx_reset_queue(struct netdev_queue *txq)
@@ -87,14 +86,4 @@ void rust_helper_netif_napi_add_config_locked(struct net_device *dev,
 void rust_helper_netif_napi_del_locked(struct napi_struct *napi)
 {
 	netif_napi_del_locked(napi);
-}
-
-void rust_helper_local_bh_disable(void)
-{
-	local_bh_disable();
-}
-
-void rust_helper_local_bh_enable(void)
-{
-	local_bh_enable();
 }

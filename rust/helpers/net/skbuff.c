@@ -30,8 +30,3 @@ dma_addr_t rust_helper_dma_map_single(struct device *dev, void *ptr,
 {
 	return dma_map_single(dev, ptr, size, DMA_TO_DEVICE);
 }
-
-void rust_helper_dev_kfree_skb_any(struct sk_buff *skb)
-{
-	dev_kfree_skb_any(skb);
-}

@@ -33,12 +33,7 @@ pub use queue::{NetdevQueue, QueueType, TxStop};
 pub use registration::{Config, Registration};
 
 use crate::{bindings, net::rtnl};
-use core::{
-    ffi::CStr,
-    marker::PhantomData,
-    ops::Deref,
-    ptr::addr_of,
-};
+use core::{ffi::CStr, marker::PhantomData, ops::Deref, ptr::addr_of};
 use kernel::{
     device::{self, Bound},
     error::to_result,
@@ -55,13 +50,12 @@ pub mod features {
         NETIF_F_GSO_PARTIAL as GSO_PARTIAL, NETIF_F_GSO_UDP_L4 as GSO_UDP_L4,
         NETIF_F_GSO_UDP_TUNNEL as GSO_UDP_TUNNEL,
         NETIF_F_GSO_UDP_TUNNEL_CSUM as GSO_UDP_TUNNEL_CSUM, NETIF_F_HW_CSUM as HW_CSUM,
-        NETIF_F_RXCSUM as RXCSUM, NETIF_F_RXHASH as RXHASH,
-        NETIF_F_SG as SG, NETIF_F_TSO as TSO, NETIF_F_TSO6 as TSO6, NETIF_F_TSO_ECN as TSO_ECN,
-        NETIF_F_TSO_MANGLEID as TSO_MANGLEID,
+        NETIF_F_RXCSUM as RXCSUM, NETIF_F_RXHASH as RXHASH, NETIF_F_SG as SG, NETIF_F_TSO as TSO,
+        NETIF_F_TSO6 as TSO6, NETIF_F_TSO_ECN as TSO_ECN, NETIF_F_TSO_MANGLEID as TSO_MANGLEID,
     };
 
     /// How far `gso_type` bits are shifted in a feature set.
-    pub const GSO_SHIFT: u32 = crate::bindings::NETIF_F_GSO_SHIFT as u32;
+    pub const GSO_SHIFT: u32 = crate::bindings::NETIF_F_GSO_SHIFT;
 }
 
 /// Interface flags, the `IFF_*` bits.
@@ -123,7 +117,7 @@ impl NetDevice {
     /// Returns the interface's name. It may change at any time unless the RTNL is held.
     pub fn name(&self) -> &CStr {
         // SAFETY: By the type invariant. The array is always terminated.
-        unsafe { CStr::from_ptr((&raw const (*self.as_ptr()).name).cast()) }
+        unsafe { CStr::from_char_ptr((&raw const (*self.as_ptr()).name).cast()) }
     }
 
     /// Returns the features that are switched on.

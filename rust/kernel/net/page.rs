@@ -15,11 +15,7 @@ use core::ffi::c_void;
 /// Size of a page in bytes.
 pub const PAGE_SIZE: usize = kernel::page::PAGE_SIZE;
 
-#[cfg(all(
-    CONFIG_X86_64,
-    CONFIG_SPARSEMEM_VMEMMAP,
-    not(CONFIG_DEBUG_VIRTUAL)
-))]
+#[cfg(all(CONFIG_X86_64, CONFIG_SPARSEMEM_VMEMMAP, not(CONFIG_DEBUG_VIRTUAL)))]
 mod layout {
     use super::*;
     use core::mem::size_of;
@@ -30,12 +26,7 @@ mod layout {
     #[inline]
     pub(super) fn page_to_virt(page: *mut bindings::page) -> *mut c_void {
         // SAFETY: Both variables are set once, before any module can be loaded.
-        let (vmemmap, linear) = unsafe {
-            (
-                bindings::vmemmap_base as usize,
-                bindings::page_offset_base as usize,
-            )
-        };
+        let (vmemmap, linear) = unsafe { (bindings::vmemmap_base, bindings::page_offset_base) };
         let frame = (page as usize).wrapping_sub(vmemmap) / size_of::<bindings::page>();
         frame.wrapping_mul(PAGE_SIZE).wrapping_add(linear) as *mut c_void
     }
@@ -46,9 +37,9 @@ mod layout {
         // SAFETY: The variables are set once, before any module can be loaded.
         let (vmemmap, linear, vmalloc) = unsafe {
             (
-                bindings::vmemmap_base as usize,
-                bindings::page_offset_base as usize,
-                bindings::vmalloc_base as usize,
+                bindings::vmemmap_base,
+                bindings::page_offset_base,
+                bindings::vmalloc_base,
             )
         };
         let addr = addr as usize;
@@ -63,11 +54,7 @@ mod layout {
     }
 }
 
-#[cfg(not(all(
-    CONFIG_X86_64,
-    CONFIG_SPARSEMEM_VMEMMAP,
-    not(CONFIG_DEBUG_VIRTUAL)
-)))]
+#[cfg(not(all(CONFIG_X86_64, CONFIG_SPARSEMEM_VMEMMAP, not(CONFIG_DEBUG_VIRTUAL))))]
 mod layout {
     use super::*;
 

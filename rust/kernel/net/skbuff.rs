@@ -18,9 +18,7 @@ use core::{
 use kernel::{device, prelude::*};
 
 /// Checksum state of a packet, the values of `skb->ip_summed`.
-pub use bindings::{
-    CHECKSUM_COMPLETE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, MAX_SKB_FRAGS,
-};
+pub use bindings::{CHECKSUM_COMPLETE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, MAX_SKB_FRAGS};
 
 /// Kinds of segmentation a packet can ask for, the bits of `skb_shinfo(skb)->gso_type`.
 pub mod gso {
@@ -137,7 +135,6 @@ impl SkBuff {
 
     /// Returns the length of the whole packet in bytes.
     #[inline]
-    #[expect(clippy::len_without_is_empty)]
     pub fn len(&self) -> u32 {
         // SAFETY: By the type invariant.
         unsafe { (*self.as_ptr()).len }
@@ -406,7 +403,11 @@ impl SkBuff {
         const SOFTWARE: u8 = (bindings::SKBTX_SW_TSTAMP | bindings::SKBTX_BPF) as u8;
         // SAFETY: By the type invariant. A packet being sent has a device.
         let wanted = unsafe {
-            let dev = (*self.as_ptr()).__bindgen_anon_1.__bindgen_anon_1.__bindgen_anon_1.dev;
+            let dev = (*self.as_ptr())
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .dev;
             (*self.shinfo()).tx_flags & SOFTWARE != 0
                 || cfg!(CONFIG_NETWORK_PHY_TIMESTAMPING)
                     && !((*dev).phydev.is_null() && (*dev).hwprov.is_null())
