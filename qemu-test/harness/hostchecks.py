@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The tests that need no guest: unit tests, lints, and a kernel build without a word of warning."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -50,7 +51,8 @@ def _workspace(report: Report, name: str, directory: Path) -> None:
 def _cargo_test(report: Report, name: str, directory: Path) -> None:
     """Runs a workspace's tests and counts each of them."""
     begun = time.monotonic()
-    result = _call(["cargo", "test", "--locked", "--workspace", "--no-fail-fast"], directory)
+    command = ["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]
+    result = _call(command, directory, KERNEL_SRC=str(paths.PREFIX / "linux"))
     seconds = time.monotonic() - begun
     log = paths.LOGS / f"{name}-tests.log"
     log.write_text(result.stdout)
@@ -135,10 +137,13 @@ def _tracked(*patterns: str) -> list[str]:
     return found
 
 
-def _call(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+def _call(
+    command: list[str], directory: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         cwd=directory,
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -16,8 +16,6 @@ from .console import Console
 
 # Where the far end of the cable sits; guest/lib.sh knows it as FAR_SLOT.
 FAR_SLOT = 0x10
-# A second pair of e1000e, wired to each other, as a yardstick for throughput.
-YARDSTICK_SLOTS = (0x11, 0x12)
 
 
 class GuestError(Exception):
@@ -39,8 +37,6 @@ class Spec:
     memory: str = "1G"
     cpus: int = 2
     boot_timeout: int = 120
-    yardstick: bool = False
-    yardstick_model: str = "e1000e"
     reboots: bool = False
     cmdline: str = ""
     qemu_args: list[str] = field(default_factory=list)
@@ -94,7 +90,7 @@ class Guest:
             self.agent.close()
             self.agent = None
         _end(self.qemu)
-        for name in ("agent", "qmp", "wire", "yardstick"):
+        for name in ("agent", "qmp", "wire"):
             (self._directory / name).unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -218,20 +214,7 @@ class Guest:
             socket = {"type": "unix", "path": str(self._directory / "nic")}
             device = {"driver": "vfio-user-pci", "bus": "rp", "socket": socket}
             arguments += ["-device", "pcie-root-port,id=rp,chassis=1", "-device", json.dumps(device)]
-        if self.spec.yardstick:
-            arguments += self._yardstick()
         return arguments
-
-    def _yardstick(self) -> list[str]:
-        address = f"addr.type=unix,addr.path={self._directory}/yardstick"
-        model = self.spec.yardstick_model
-        near, far = YARDSTICK_SLOTS
-        return [
-            *("-netdev", f"stream,id=ys0,server=on,{address}"),
-            *("-netdev", f"stream,id=ys1,server=off,reconnect-ms=200,{address}"),
-            *("-device", f"{model},netdev=ys0,mac=02:00:00:00:00:03,addr={near:#x}"),
-            *("-device", f"{model},netdev=ys1,mac=02:00:00:00:00:04,addr={far:#x}"),
-        ]
 
     def _spawn(self, command: list[str], kind: str) -> subprocess.Popen:
         log = self.console.path.with_suffix(f".{kind}").open("ab")
