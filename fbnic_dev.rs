@@ -114,6 +114,10 @@ impl Fbnic {
     ///
     /// The caller acts on what it reports.
     pub fn service_tick(&self) -> ServiceReport {
+        // Nothing changes on a device that is gone, and all of it has been reported.
+        if !self.csr.is_present() {
+            return ServiceReport::default();
+        }
         self.update_counters32();
         self.check_pause_storm();
         let firmware_recovered = self.fw_check_health() == FwHealth::Recovered;

@@ -374,12 +374,7 @@ impl Fbnic {
             inner.mailbox = Some(mailbox);
         }
         let outcome = self.fw_handshake(Instant::now());
-        if let Err(error) = outcome {
-            dev_err!(
-                self.dev(),
-                "firmware mailbox did not come up: {:?}\n",
-                error
-            );
+        if outcome.is_err() {
             self.fw_stop_mailbox();
         }
         outcome
