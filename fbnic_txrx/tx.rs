@@ -396,6 +396,7 @@ fn offload(skb: &mut SkBuff, stats: &TxStats) -> Result<Offload> {
 }
 
 /// Works out the META descriptor of a packet to be cut into segments.
+#[inline]
 fn large_send(skb: &mut SkBuff, stats: &TxStats, meta: Twd) -> Result<Offload> {
     let len = skb.len();
     let segs = skb.gso_segs();
