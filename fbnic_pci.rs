@@ -203,10 +203,8 @@ impl Adapter {
             return Err(EIO);
         }
 
-        let enabled = pci::Enabled::new(dev)
-            .inspect_err(|err| dev_err!(dev, "Failed to enable PCI device: {:?}\n", err))?;
-        pci::set_dma_mask(dev, DMA_BITS)
-            .inspect_err(|err| dev_err!(dev, "Failed to configure DMA: {:?}\n", err))?;
+        let enabled = pci::Enabled::new(dev, DMA_BITS)
+            .inspect_err(|err| dev_err!(dev, "Failed to enable device and DMA: {:?}\n", err))?;
         let fbnic = Fbnic::new(dev, pci_params(dev))
             .inspect_err(|err| dev_err!(dev, "Failed to map registers: {:?}\n", err))?;
         let devlink = FbnicDevlink::new(dev.as_ref(), fbnic.clone())

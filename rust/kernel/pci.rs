@@ -21,6 +21,10 @@ use kernel::{
         Core,
         CoreInternal, //
     },
+    dma::{
+        Device as _,
+        DmaMask, //
+    },
     driver,
     error::{
         from_result,
@@ -392,12 +396,28 @@ pub fn restore_after_reset(dev: &Device<Core<'_>>) -> Result {
 pub struct Enabled(ARef<Device>);
 
 impl Enabled {
-    /// Enables the memory BARs of `dev`. Bus mastering stays off until [`Enabled::set_master`].
-    pub fn new(dev: &Device<Core<'_>>) -> Result<Self> {
-        dev.enable_device_mem()?;
+    /// Enables the memory BARs of `dev` and chooses the width of its DMA addresses: `dma_bits`, or
+    /// 32 if the platform refuses that. Bus mastering stays as it is.
+    ///
+    /// The first thing a driver does to its device.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if neither width is possible, `EINVAL` for more than 64 bits, or what enabling returns.
+    pub fn new(dev: &Device<Core<'_>>, dma_bits: u32) -> Result<Self> {
+        let wide = DmaMask::try_new(dma_bits)?;
 
-        let dev: &Device = dev;
-        Ok(Self(dev.into()))
+        dev.enable_device_mem()?;
+        let normal: &Device = dev;
+        let this = Self(normal.into());
+
+        // SAFETY: The device was not enabled by this driver until now, so the driver cannot have
+        // allocated or mapped DMA memory for it, and `Core` keeps other bus callbacks out.
+        unsafe {
+            dev.dma_set_mask_and_coherent(wide)
+                .or_else(|_| dev.dma_set_mask_and_coherent(DmaMask::new::<32>()))?;
+        }
+        Ok(this)
     }
 }
 
@@ -409,20 +429,6 @@ impl Drop for Enabled {
             bindings::pci_clear_master(as_raw(&*self.0));
             bindings::pci_disable_device(as_raw(&*self.0));
         }
-    }
-}
-
-/// Chooses the DMA addressing width: `bits`, or 32 if the platform refuses that.
-pub fn set_dma_mask(dev: &Device<Core<'_>>, bits: u32) -> Result {
-    use kernel::dma::{Device as _, DmaMask};
-
-    let wide = DmaMask::try_new(bits)?;
-
-    // SAFETY: This is called from probe, before the driver has allocated or mapped any DMA memory
-    // for the device. `Core` keeps other bus callbacks out.
-    unsafe {
-        dev.dma_set_mask_and_coherent(wide)
-            .or_else(|_| dev.dma_set_mask_and_coherent(DmaMask::new::<32>()))
     }
 }
 
