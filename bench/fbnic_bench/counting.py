@@ -68,7 +68,7 @@ class CountingGuest:
                 cmdline="nokaslr",
                 qemu_args=[
                     *("-plugin", f"file={build.PLUGIN},out={self._reports}"),
-                    *(arg for nic in nics for arg in nic.qemu_args(self._directory)),
+                    *(arg for nic in nics for arg in nic.qemu_args()),
                 ],
             )
         )

@@ -6,7 +6,6 @@ namespace of its own. Only one near end is up at a time, and all use the same ad
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.vm import Guest
 
@@ -35,17 +34,18 @@ class Nic:
         """MAC address of the near (0) or far (1) end of one of QEMU's own."""
         return f"02:00:00:00:{self.index:02x}:{end + 1:02x}"
 
-    def qemu_args(self, directory: Path) -> list[str]:
-        """Both ends of a cable between two of QEMU's own NICs."""
+    def qemu_args(self) -> list[str]:
+        """Both ends of a cable between two of QEMU's own NICs.
+
+        The cable is a hub: a QEMU that is both ends of one socket waits for itself when it is full.
+        """
         if not self.model:
             return []
         arguments = []
-        address = f"addr.type=unix,addr.path={directory}/cable{self.index}"
-        modes = ("server=on", "server=off,reconnect-ms=200")
-        for end, (mode, model) in enumerate(zip(modes, (self.model, "e1000e"), strict=True)):
+        for end, model in enumerate((self.model, "e1000e")):
             name = f"b{self.index}{end}"
             arguments += [
-                *("-netdev", f"stream,id={name},{mode},{address}"),
+                *("-netdev", f"hubport,id={name},hubid={self.index}"),
                 *("-device", f"pcie-root-port,id=p{name},chassis={10 + 2 * self.index + end}"),
                 *("-device", f"{model},netdev={name},bus=p{name},mac={self.mac(end)}"),
             ]

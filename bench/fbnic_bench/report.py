@@ -86,11 +86,10 @@ def rates(results: Results) -> str:
     nics = _nics(results.throughput)
     rows = []
     for name, by_nic in results.throughput.items():
-        row = throughput.BY_NAME.get(name)
-        cells = [row.title if row else name]
+        cells = [throughput.TITLES.get(name, name)]
         for nic in nics:
             values = by_nic.get(nic, [])
-            cells.append(f"{median(values):.0f} ±{spread(values) / 2:.0%}" if values else "-")
+            cells.append(f"{number(median(values))} ±{spread(values) / 2:.0%}" if values else "-")
         rows.append(cells + [_quotient(by_nic, "rust", nic) for nic in nics if nic != "rust"])
     return table(["throughput", *nics, *(f"rust/{n}" for n in nics if n != "rust")], rows)
 
