@@ -44,11 +44,8 @@ const PAUSE_STORM_PER_MS: u32 = 100;
 /// The network's bit among the inputs of the packet buffer.
 const PAUSE_STORM_NET: u8 = 1;
 
-/// Pause storm time-out unless something else is asked for, milliseconds.
-pub const PAUSE_STORM_DEFAULT_MS: u16 = 500;
-
-/// Longest pause storm time-out, milliseconds.
-pub const PAUSE_STORM_MAX_MS: u16 = 10485;
+/// How long the network may be blocked with pause frames, milliseconds.
+const PAUSE_STORM_MS: u32 = 500;
 
 /// Interface between MAC and module: speed and lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +147,6 @@ enum Pmd {
 /// State of the MAC, under an interrupt-safe lock.
 pub(crate) struct Mac {
     pmd: Pmd,
-    pause_storm_ms: u16,
 }
 
 impl Mac {
@@ -158,7 +154,6 @@ impl Mac {
         Self {
             // A link that is up when the driver arrives has been trained long ago.
             pmd: Pmd::SendData,
-            pause_storm_ms: PAUSE_STORM_DEFAULT_MS,
         }
     }
 
@@ -359,9 +354,9 @@ impl Fbnic {
     }
 
     /// (Re-)arms pause storm detection.
-    fn rearm_pause_storm(&self, timeout_ms: u16) {
-        let time = u32::from(timeout_ms.min(PAUSE_STORM_MAX_MS)) * PAUSE_STORM_PER_MS;
-        let storm = RXB_PAUSE_STORM_NET::from(time & RXB_PAUSE_STORM_NET::THLD_TIME_MASK);
+    fn rearm_pause_storm(&self) {
+        let storm = RXB_PAUSE_STORM_NET::zeroed()
+            .with_const_thld_time::<{ PAUSE_STORM_MS * PAUSE_STORM_PER_MS }>();
         self.csr
             .write_reg(RXB_PAUSE_STORM_UNIT_WR::from(PAUSE_STORM_UNIT));
         self.csr.write_reg(storm.with_force_normal(true));
@@ -370,15 +365,8 @@ impl Fbnic {
     }
 
     /// Switches the guard against blocking the network with pause frames for too long.
-    fn set_pause_storm_guard(&self, tx_pause: bool) {
-        let timeout_ms = self.mac.lock().pause_storm_ms;
-        let guard = tx_pause && timeout_ms != 0;
-        self.rearm_pause_storm(if guard {
-            timeout_ms
-        } else {
-            PAUSE_STORM_DEFAULT_MS
-        });
-
+    fn set_pause_storm_guard(&self, guard: bool) {
+        self.rearm_pause_storm();
         let input = if guard { PAUSE_STORM_NET } else { 0 };
         self.csr.update(RXB_PAUSE_DROP_CTRL, |control| {
             control.with_ps_enable(kernel::num::Bounded::<u32, 4>::from_expr(
@@ -396,38 +384,16 @@ impl Fbnic {
         });
     }
 
-    /// Pause storm time-out in milliseconds; 0 means the guard is off.
-    pub fn pause_storm_timeout_ms(&self) -> u16 {
-        self.mac.lock().pause_storm_ms
-    }
-
-    /// Sets the pause storm time-out.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` above [`PAUSE_STORM_MAX_MS`].
-    pub fn set_pause_storm_timeout_ms(&self, timeout_ms: u16) -> Result {
-        if timeout_ms > PAUSE_STORM_MAX_MS {
-            return Err(EINVAL);
-        }
-        let before = core::mem::replace(&mut self.mac.lock().pause_storm_ms, timeout_ms);
-        if timeout_ms != before && self.mac_tx_pause() {
-            self.set_pause_storm_guard(true);
-        }
-        Ok(())
-    }
-
     /// Once a second: ends a pause storm that the hardware has stopped.
     pub(crate) fn check_pause_storm(&self) {
-        let timeout_ms = self.pause_storm_timeout_ms();
-        if timeout_ms == 0 || !self.mac_tx_pause() {
+        if !self.mac_tx_pause() {
             return;
         }
         let status = self.csr.read(RXB_ERR_INTR_STS);
         if status.ps().get() & u32::from(PAUSE_STORM_NET) != 0 {
             self.csr
                 .write_reg(RXB_ERR_INTR_STS::zeroed().with_const_ps::<1>());
-            self.rearm_pause_storm(timeout_ms);
+            self.rearm_pause_storm();
         }
     }
 }

@@ -16,6 +16,9 @@ extern crate net_bindings as bindings;
 #[path = "rust/kernel/desc_ring.rs"]
 mod desc_ring;
 #[allow(dead_code, unsafe_code)]
+#[path = "rust/kernel/hwmon.rs"]
+mod hwmon;
+#[allow(dead_code, unsafe_code)]
 #[path = "rust/kernel/io/mod.rs"]
 mod io;
 #[allow(dead_code, unsafe_code)]
@@ -38,11 +41,13 @@ mod spsc;
 mod workqueue;
 
 mod fbnic_csr;
+mod fbnic_debugfs;
 mod fbnic_dev;
 mod fbnic_devlink;
 mod fbnic_ethtool;
 mod fbnic_fw;
 mod fbnic_hw_stats;
+mod fbnic_hwmon;
 mod fbnic_irq;
 mod fbnic_mac;
 mod fbnic_netdev;

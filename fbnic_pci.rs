@@ -38,6 +38,7 @@ use kernel::{
 
 use crate::{
     fbnic_csr::DetachHook,
+    fbnic_debugfs::Debugfs,
     fbnic_dev::{
         Fbnic,
         PciParams, //
@@ -45,6 +46,10 @@ use crate::{
     fbnic_devlink::{
         FbnicDevlink,
         Info, //
+    },
+    fbnic_hwmon::{
+        self,
+        Hwmon, //
     },
     fbnic_netdev::Netdev,
     fbnic_phylink,
@@ -100,6 +105,8 @@ kernel::pci_device_table!(
 /// The order of the fields is that of teardown: each is gone before those below it.
 #[pin_data]
 pub(crate) struct Adapter {
+    _debugfs: Option<Pin<KBox<Debugfs>>>,
+    _hwmon: Option<Hwmon>,
     interface: Interface,
     _mdio: Option<Arc<fbnic_phylink::MdioBus>>,
     _devlink_registration: devlink::Registration<Info>,
@@ -221,7 +228,13 @@ impl Adapter {
         let mut mdio = None;
         let interface = Interface::new(dev, &fbnic, &devlink, &online.vectors, &mut mdio);
 
+        // An adapter works without files to look at.
+        let debugfs = Debugfs::new(&fbnic).ok();
+        let hwmon = fbnic_hwmon::register(dev.as_ref(), fbnic.clone());
+
         Ok(try_pin_init!(Self {
+            _debugfs: debugfs,
+            _hwmon: hwmon,
             interface,
             _mdio: mdio,
             _devlink_registration: devlink_registration,
