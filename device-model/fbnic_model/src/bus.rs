@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Register accesses of BAR0: which register does what.
 //!
-//! Reads take no lock. Writes that only the bus thread and the data path's register reads care
+//! Reads take no lock but the clock's, which is held for a few instructions. Writes that only the bus thread and the data path's register reads care
 //! about are plain stores; those that change who may touch guest memory are handed to the
 //! caller as an [`Action`], which carries them out under the core lock.
 

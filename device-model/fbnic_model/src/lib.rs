@@ -5,10 +5,10 @@
 //!
 //! | thread | does | takes |
 //! |---|---|---|
-//! | bus (one per device, the caller of [`Device`]'s methods) | register access, configuration space, mailbox | nothing for reads and doorbells; the core lock for queue control, mailbox, DMA windows, reset |
+//! | bus (one per device, the caller of [`Device`]'s methods) | register access, configuration space, mailbox | nothing for BAR0 reads and doorbells (the clock and the mailbox have short locks of their own); the core lock for queue control, DMA windows, reset |
 //! | worker (one per device, [`Device::run_worker`]) | queues, cable, moderation | the core lock, for one bounded round at a time |
 //!
-//! The core lock ([`device::Device`]) protects the DMA windows, the queues and the firmware. So
+//! The core lock ([`device::Device`]) protects the DMA windows and the queues, and is held while the firmware uses DMA. So
 //! once a write to a queue control register, an unmap or a reset has returned, nothing
 //! touches the memory behind it any more. [`hw::Hw`] holds what both threads use without it.
 //!

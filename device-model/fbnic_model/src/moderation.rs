@@ -206,3 +206,103 @@ fn is_outstanding(hw: &Hw, kind: CqKind, queue: u32) -> bool {
     let mask = (1u32 << if log2 == 0 { 16 } else { log2 }) - 1;
     ((reg(ptrs) >> 16) ^ reg(head)) & mask != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::intr::tests::Sent;
+    use crate::mac::{Fec, LinkMode, Speed};
+
+    const QUEUE: u32 = 5;
+    const VECTOR: u32 = 9;
+
+    /// A device with one transmit completion queue: 35 ticks of 1 us, threshold 4.
+    fn setup() -> (Arc<Sent>, Hw, Moderator) {
+        let sent = Arc::new(Sent::default());
+        let mode = LinkMode {
+            speed: Speed::R2x50,
+            fec: Fec::Rs,
+        };
+        let hw = Hw::new(sent.clone(), mode).unwrap();
+        hw.csr.store(r::queue(QUEUE, r::Q_TIM_CTL), VECTOR);
+        hw.csr.store(r::queue(QUEUE, r::Q_TIM_THRESHOLD), 4);
+        hw.csr.store(r::queue(QUEUE, r::Q_TCQ_SIZE), 6);
+        hw.csr.store(r::QM_TCQ_CTL0, 600 << 16);
+        hw.intr.write(r::intr_cq_rearm(VECTOR) + 2, 35);
+        hw.intr.write(r::INTR_MASK_CLEAR, 1 << VECTOR);
+        (sent, hw, Moderator::new())
+    }
+
+    /// `n` completions with the tail moved accordingly.
+    fn complete(hw: &Hw, moderator: &mut Moderator, n: u32, now: Instant) {
+        hw.csr.add32(r::queue(QUEUE, r::Q_TCQ_PTRS), n << 16);
+        moderator.completed(hw, CqKind::Tx, QUEUE, n, now);
+    }
+
+    fn sent_now(sent: &Sent, hw: &Hw, moderator: &mut Moderator, now: Instant) -> Vec<u8> {
+        moderator.expire(hw, now);
+        moderator.flush(hw);
+        std::mem::take(&mut sent.0.lock())
+    }
+
+    #[test]
+    fn a_timer_ends_the_wait() {
+        let (sent, hw, mut moderator) = setup();
+        let start = Instant::now();
+        complete(&hw, &mut moderator, 1, start);
+        let end = start + Duration::from_micros(35);
+        assert_eq!(moderator.deadline(), Some(end));
+        let before = end - Duration::from_nanos(1);
+        assert!(sent_now(&sent, &hw, &mut moderator, before).is_empty());
+        assert_eq!(sent_now(&sent, &hw, &mut moderator, end), [9]);
+        assert_eq!(moderator.deadline(), None);
+    }
+
+    #[test]
+    fn the_threshold_needs_no_timer() {
+        let (sent, hw, mut moderator) = setup();
+        let now = Instant::now();
+        complete(&hw, &mut moderator, 3, now);
+        assert!(sent_now(&sent, &hw, &mut moderator, now).is_empty());
+        complete(&hw, &mut moderator, 1, now);
+        assert_eq!(sent_now(&sent, &hw, &mut moderator, now), [9]);
+    }
+
+    #[test]
+    fn nothing_is_sent_for_what_the_driver_has_seen() {
+        let (sent, hw, mut moderator) = setup();
+        let now = Instant::now();
+        complete(&hw, &mut moderator, 2, now);
+        hw.csr.store(r::queue(QUEUE, r::Q_TCQ_HEAD), 2);
+        let late = now + Duration::from_secs(1);
+        assert!(sent_now(&sent, &hw, &mut moderator, late).is_empty());
+    }
+
+    #[test]
+    fn masked_and_stopped_queues_are_silent() {
+        let (sent, hw, mut moderator) = setup();
+        let now = Instant::now();
+        let late = now + Duration::from_secs(1);
+        complete(&hw, &mut moderator, 1, now);
+        moderator.stop(CqKind::Tx, QUEUE);
+        assert!(sent_now(&sent, &hw, &mut moderator, late).is_empty());
+        hw.csr.store(r::queue(QUEUE, r::Q_TIM_MASK), 1);
+        complete(&hw, &mut moderator, 9, now);
+        assert!(sent_now(&sent, &hw, &mut moderator, late).is_empty());
+    }
+
+    #[test]
+    fn queues_that_share_a_vector_cost_one_message() {
+        let (sent, hw, mut moderator) = setup();
+        let now = Instant::now();
+        hw.csr.store(r::queue(QUEUE, r::Q_RIM_CTL), VECTOR);
+        moderator.completed(&hw, CqKind::Rx, QUEUE, 1, now);
+        complete(&hw, &mut moderator, 4, now);
+        assert_eq!(sent_now(&sent, &hw, &mut moderator, now), [9]);
+        // And none latched for the time the driver unmasks.
+        hw.intr.write(r::INTR_MASK_CLEAR, 1 << VECTOR);
+        assert!(sent.0.lock().is_empty());
+    }
+}
