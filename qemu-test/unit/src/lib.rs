@@ -27,6 +27,9 @@ pub mod desc;
 #[path = "../../../fbnic_txrx/headers.rs"]
 pub mod headers;
 
+#[path = "../../../fbnic_txrx/layout.rs"]
+pub mod layout;
+
 #[path = "../../../fbnic_txrx/ring.rs"]
 pub mod ring;
 
