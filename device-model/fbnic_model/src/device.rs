@@ -202,9 +202,15 @@ impl Device {
                 drop(core);
                 self.hw.doorbells.kick();
             }
-            // The worker looks whether mailbox or queues were waiting for the gate.
-            Action::GatesChanged => self.hw.doorbells.kick(),
+            Action::GatesChanged => self.gates_changed(),
         }
+    }
+
+    /// The bus-master gates were opened or shut. No transfer that a shut gate forbids is under
+    /// way when this returns; what waited for an open one goes on.
+    fn gates_changed(&self) {
+        drop(self.core.lock());
+        self.hw.doorbells.kick();
     }
 
     fn firmware_write(&self, dword: u32, value: u32) {
@@ -225,7 +231,7 @@ impl Device {
             self.hw
                 .bus_master
                 .store(config.bus_master(), Ordering::Relaxed);
-            self.hw.doorbells.kick();
+            self.gates_changed();
         }
     }
 
