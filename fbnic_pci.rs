@@ -456,20 +456,35 @@ struct Hook {
     fbnic: Arc<Fbnic>,
 }
 
-/// What the registers call when they read as all-ones.
-struct Detach(Arc<Netdev>);
+/// What the registers call when access to them ends.
+struct Detach {
+    fbnic: Arc<Fbnic>,
+    netdev: Arc<Netdev>,
+}
 
 impl DetachHook for Detach {
     fn detached(&self) {
-        self.0.detach();
+        // Who ends access on purpose has taken the network device down before.
+        if self.netdev.is_present() {
+            dev_err!(
+                self.fbnic.dev(),
+                "Device reads all-ones: register access is disabled until it is reset\n"
+            );
+            self.netdev.detach();
+        }
     }
 }
 
 impl Hook {
     fn new(fbnic: Arc<Fbnic>, netdev: Arc<Netdev>) -> Result<Self> {
-        let detach = Arc::new(Detach(netdev), GFP_KERNEL)?;
+        let detach = Detach {
+            fbnic: fbnic.clone(),
+            netdev,
+        };
 
-        fbnic.csr.set_detach_hook(Some(detach));
+        fbnic
+            .csr
+            .set_detach_hook(Some(Arc::new(detach, GFP_KERNEL)?));
         Ok(Self { fbnic })
     }
 }
