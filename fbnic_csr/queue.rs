@@ -7,7 +7,10 @@
 //! [`register!`](kernel::io::register) types, because the queue number is only known at run time
 //! and doorbells must cost no more than one multiplication done ahead of time.
 
-#![allow(dead_code, reason = "the map of a queue set is complete, not all of it is in use")]
+#![allow(
+    dead_code,
+    reason = "the map of a queue set is complete, not all of it is in use"
+)]
 
 /// Queue sets the device has.
 pub const QUEUE_COUNT: usize = 128;

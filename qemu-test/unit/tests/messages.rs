@@ -172,15 +172,26 @@ fn sensors() {
         decode(&SensorRead, &reply(id::TSENE_READ_RESP, fill))
     };
     assert_eq!(
-        answer(&|m| m.put_bytes(0, &i32::to_le_bytes(-40_000)).and_then(|()| m.put_bytes(1, &i32::to_le_bytes(750)))),
+        answer(&|m| m
+            .put_bytes(0, &i32::to_le_bytes(-40_000))
+            .and_then(|()| m.put_bytes(1, &i32::to_le_bytes(750)))),
         Ok(Sensors {
             millidegrees: -40_000,
             millivolts: 750
         })
     );
-    assert_eq!(answer(&|m| m.put_bytes(0, &i32::to_le_bytes(1))), Err(Failure::Mismatch));
-    assert_eq!(answer(&|m| m.put_bytes(2, &i32::to_le_bytes(-5))), Err(Failure::Firmware(-5)));
-    assert_eq!(answer(&|m| m.put_bytes(2, &i32::to_le_bytes(0))), Err(Failure::Mismatch));
+    assert_eq!(
+        answer(&|m| m.put_bytes(0, &i32::to_le_bytes(1))),
+        Err(Failure::Mismatch)
+    );
+    assert_eq!(
+        answer(&|m| m.put_bytes(2, &i32::to_le_bytes(-5))),
+        Err(Failure::Firmware(-5))
+    );
+    assert_eq!(
+        answer(&|m| m.put_bytes(2, &i32::to_le_bytes(0))),
+        Err(Failure::Mismatch)
+    );
     assert_eq!(
         answer(&|m| m.put_bytes(0, &[0; 5])),
         Err(Failure::Tlv(TlvError::Value))
