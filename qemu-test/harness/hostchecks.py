@@ -13,6 +13,7 @@ from .report import Report
 
 WORKSPACES = {
     "device-model": paths.PROJECT / "device-model",
+    "frames": paths.PROJECT / "qemu-test" / "frames",
     "unit": paths.PROJECT / "qemu-test" / "unit",
 }
 _RESULT = re.compile(r"^test (\S+)(?: - .*)? \.\.\. (ok|FAILED|ignored)", re.MULTILINE)

@@ -13,7 +13,7 @@ from . import paths
 def build(output: Path, modules: dict[str, Path], files: list[Path]) -> None:
     """Writes the archive for one boot.
 
-    `modules` go to /guest/ko/NAME.ko and `files` to /guest/files/. The kernel unpacks
+    `modules` go to /guest/ko/NAME.ko and `files` to /guest/files/, with the frame checker. The kernel unpacks
     concatenated archives one after the other, so the large first part is copied as it is.
     """
     with tempfile.TemporaryDirectory(prefix="fbnic-overlay-") as name:
@@ -21,7 +21,8 @@ def build(output: Path, modules: dict[str, Path], files: list[Path]) -> None:
         shutil.copytree(paths.GUEST, root / "guest")
         shutil.move(root / "guest" / "init", root / "init")
         _copy_into(root / "guest" / "ko", {f"{k}.ko": v for k, v in modules.items()})
-        _copy_into(root / "guest" / "files", {f.name: f for f in files})
+        tools = [paths.FRAMES] if paths.FRAMES.exists() else []
+        _copy_into(root / "guest" / "files", {f.name: f for f in [*tools, *files]})
         with output.open("wb") as archive:
             with paths.BASE_INITRAMFS.open("rb") as base:
                 shutil.copyfileobj(base, archive, 1 << 20)

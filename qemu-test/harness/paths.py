@@ -13,6 +13,8 @@ BASE_INITRAMFS = PREFIX / "guest" / "base.cpio"
 # Driver modules by the name that DRIVER= and the tests use.
 MODULES = {"rust": PROJECT / "fbnic.ko", "c": PREFIX / "cdriver" / "fbnic.ko"}
 EMULATOR = PROJECT / "device-model" / "target" / "release" / "fbnic-emu"
+# The frame checker for the guest, a static program.
+FRAMES = PROJECT / "qemu-test" / "frames" / "target" / "release" / "frames"
 
 
 def kernel_release() -> str:
