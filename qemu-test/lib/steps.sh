@@ -20,18 +20,30 @@ run_step() {
 	mkdir -p "$STEPS" "$LOGS"
 	rm -f "$STEPS/$name"
 	step "$title (about $expected s)"
+	# A process group of its own, so that an interrupted step ends with all it has started.
+	set -m
 	("$@") </dev/null >"$LOGS/$name.log" 2>&1 &
 	pid=$!
-	trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
+	set +m
+	trap 'stop_step "$pid"' INT TERM HUP
 	show_progress "$pid" "$LOGS/$name.log" "$started" "$expected"
 	if ! wait "$pid"; then
-		trap - INT TERM
+		trap - INT TERM HUP
 		explain_failure "$title" "$LOGS/$name.log"
 	fi
-	trap - INT TERM
+	trap - INT TERM HUP
 	printf '%s' "$key" >"$STEPS/$name.tmp"
 	mv "$STEPS/$name.tmp" "$STEPS/$name"
 	say "    done in $((SECONDS - started)) s"
+}
+
+# stop_step PID: ends a step that the user has interrupted, and the script.
+stop_step() {
+	trap '' INT TERM HUP
+	kill -TERM -- "-$1" 2>/dev/null || true
+	wait "$1" 2>/dev/null || true
+	say 'interrupted; the next run goes on from the last complete step'
+	exit 130
 }
 
 # show_progress PID LOG STARTED EXPECTED: elapsed time and the log's last line until PID ends.
