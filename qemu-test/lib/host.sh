@@ -95,12 +95,24 @@ remove_tree() {
 	rm -rf --one-file-system "$1"
 }
 
-# update_kernel: forgets the sandbox when the archive has another kernel than the one in it. What
-# depends on the kernel's release is built again by itself.
+# update_kernel: forgets the sandbox when the archive has a newer kernel than the one in it. What
+# depends on the kernel's release is then built again by itself.
 update_kernel() {
-	[ -d "$SANDBOX" ] || return 0
-	say 'the sandbox will be made anew from what the archive has now'
-	rm -f "$STEPS/sandbox"
+	local newest have
+	[ -f "$SANDBOX/etc/fbnic-kernel-release" ] || return 0
+	have=$(<"$SANDBOX/etc/fbnic-kernel-release")
+	step 'Asking the archive for the newest kernel'
+	"$PROJECT/qemu-test/sandbox" apt-get -qq -o APT::Sandbox::User=root update ||
+		die 'the archive does not answer' 'check the network connection and http_proxy'
+	newest=$("$PROJECT/qemu-test/sandbox" apt-cache pkgnames "linux-headers-${have%%.*}." |
+		sed -nE "s/^linux-headers-(${have%%.*}\.[0-9]+\.[0-9]+\+deb13-amd64)$/\1/p" |
+		grep "^${have%.*+*}\." | sort -V | tail -n 1)
+	if [ "$newest" = "$have" ] || [ -z "$newest" ]; then
+		say "    $have is the newest there is"
+	else
+		say "    $newest takes the place of $have"
+		rm -f "$STEPS/sandbox"
+	fi
 }
 
 remove_all() {
