@@ -15,7 +15,9 @@ WORKSPACES = {
     "device-model": paths.PROJECT / "device-model",
     "frames": paths.PROJECT / "qemu-test" / "frames",
     "unit": paths.PROJECT / "qemu-test" / "unit",
+    "bench": paths.PROJECT / "bench" / "tcg-count",
 }
+GENERATED = ("_generated.rs", "_layout.c", ".o", ".ko", ".cmd", ".rmeta", ".mod.c")
 _RESULT = re.compile(r"^test (\S+)(?: - .*)? \.\.\. (ok|FAILED|ignored)", re.MULTILINE)
 
 
@@ -72,19 +74,38 @@ def _cargo_test(report: Report, name: str, directory: Path) -> None:
 
 
 def kernel_build() -> None:
-    """Compiles the whole module anew, in a copy, and accepts no warning of any tool."""
+    """Compiles the module in a copy of its sources, and accepts no warning of any tool.
+
+    A copy that compiled cleanly stays, so that a repeated run compiles only what has changed.
+    """
     copy = paths.PROJECT / "build" / "module-check"
-    shutil.rmtree(copy, ignore_errors=True)
-    for name in _tracked("Kbuild", "Kconfig", "fbnic_*.rs", "fbnic_*/*", "fbnic_*/*/*", "rust/**/*"):
-        if not name.startswith(("device-model/", "qemu-test/", "bench/")):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(paths.PROJECT / name, copy / name)
+    _synchronise(copy)
     make = ["make", "--no-print-directory", "-C", str(paths.PREFIX / "kbuild"), f"M={copy}"]
-    output = _command([*make, "CC=x86_64-linux-gnu-gcc-14", "-j2", "modules"], paths.PROJECT)
-    (paths.LOGS / "kernel-build.log").write_text(output)
-    warnings = [line for line in output.splitlines() if re.search(r"warning|WARNING", line)]
+    result = _call([*make, "CC=x86_64-linux-gnu-gcc-14", "-j2", "modules"], paths.PROJECT)
+    (paths.LOGS / "kernel-build.log").write_text(result.stdout)
+    lines = result.stdout.splitlines()
+    warnings = [line for line in lines if re.search(r"warning|WARNING", line)]
+    if result.returncode or warnings:
+        shutil.rmtree(copy)
+    assert result.returncode == 0, "\n".join(lines[-40:])
     assert not warnings, "\n".join(warnings)
     assert (copy / "fbnic.ko").exists(), "no fbnic.ko came out"
+
+
+def _synchronise(copy: Path) -> None:
+    """Makes `copy` hold the module's sources as they are now."""
+    patterns = ("Kbuild", "Kconfig", "fbnic_*.rs", "fbnic_*/**/*", "rust/**/*")
+    elsewhere = ("device-model/", "qemu-test/", "bench/")
+    names = [name for name in _tracked(*patterns) if not name.startswith(elsewhere)]
+    listing = copy / ".sources"
+    if listing.exists() and listing.read_text().split("\n") != names:
+        shutil.rmtree(copy)
+    for name in names:
+        source, target = paths.PROJECT / name, copy / name
+        if not target.exists() or target.read_bytes() != source.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    listing.write_text("\n".join(names))
 
 
 def kernel_rustfmt() -> None:
@@ -130,7 +151,7 @@ def _tracked(*patterns: str) -> list[str]:
     found = []
     for path in sorted(paths.PROJECT.rglob("*")):
         relative = path.relative_to(paths.PROJECT)
-        generated = path.name.endswith(("_generated.rs", ".o", ".ko", ".cmd", ".rmeta", ".mod.c"))
+        generated = path.name.endswith(GENERATED)
         if skip & set(relative.parts) or generated or not path.is_file():
             continue
         if any(relative.match(p) for p in patterns):

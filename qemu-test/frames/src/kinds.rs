@@ -159,7 +159,7 @@ fn random_address(rng: &mut Rng) -> Vec<u8> {
 
 /// A tag with any priority and any VLAN but the reserved 0 and 4095.
 fn tag(rng: &mut Rng, ethertype: u16) -> Vec<u8> {
-    let control = rng.u16(0..8) << 13 | rng.u16(1..4095);
+    let control = (rng.u16(0..8) << 13) | rng.u16(1..4095);
     [ethertype.to_be_bytes(), control.to_be_bytes()].concat()
 }
 
