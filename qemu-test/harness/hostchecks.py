@@ -94,7 +94,7 @@ def kernel_build() -> None:
 
 def _synchronise(copy: Path) -> None:
     """Makes `copy` hold the module's sources as they are now."""
-    patterns = ("Kbuild", "Kconfig", "fbnic_*.rs", "fbnic_*/**/*", "rust/**/*")
+    patterns = ("Kbuild", "Kconfig", "*.rs", "*.c", "*.h", "*.awk", "bindgen_parameters")
     elsewhere = ("device-model/", "qemu-test/", "bench/")
     names = [name for name in _tracked(*patterns) if not name.startswith(elsewhere)]
     listing = copy / ".sources"
