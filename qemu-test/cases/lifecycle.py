@@ -45,20 +45,21 @@ def unbind_and_bind(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
-@case(fresh=True)
+@case()
 def twenty_loads_under_traffic(guest: Guest) -> None:
     """Load, move packets, unload while they still move: 20 times, and nothing is left behind."""
-    guest.check("ready 1500; unload_fbnic; watch_page_pools")
+    guest.check("ready 1500 && unload_fbnic && watch_page_pools")
     memory = []
     for _ in range(20):
         guest.check("load_cycle", 90)
         memory.append(int(guest.check("awk '/MemAvailable/ { print $2 }' /proc/meminfo")))
+    guest.check("page_pools_gone")
     # The first loads fill caches that stay.
     lost = memory[4] - memory[-1]
     assert lost < MEMORY_SLACK_KB, f"{lost} KiB less after 15 more loads: {memory}"
 
 
-@case(reboots=True)
+@case()
 def guest_reboot(guest: Guest) -> None:
     """A guest that resets with the driver loaded finds a working device after it."""
     guest.check("ready 1500")
@@ -68,7 +69,7 @@ def guest_reboot(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
-@case(fresh=True)
+@case()
 def qemu_gone_and_back(guest: Guest) -> None:
     """QEMU is killed under traffic; the same fbnic-emu then serves the next QEMU."""
     guest.check("ready 1500")
@@ -79,7 +80,7 @@ def qemu_gone_and_back(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
-@case(fresh=True)
+@case(spoils=True)
 def device_vanishes(guest: Guest) -> None:
     """fbnic-emu dies: the driver notices, gives up the device and can be unloaded.
 

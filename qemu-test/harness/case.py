@@ -16,10 +16,8 @@ class Case:
     name: str
     function: Callable[[Guest], None]
     drivers: tuple[str, ...]
-    fresh: bool
-    """Needs a guest of its own, and leaves it in a state no other test should meet."""
-    reboots: bool
-    """QEMU carries on when the guest resets; otherwise a reset ends it."""
+    spoils: bool
+    """Leaves the guest in a state that no other test should meet."""
     allowed: tuple[str, ...]
     """Console lines that are no trouble in this test: patterns."""
 
@@ -29,15 +27,14 @@ ALL: list[Case] = []
 
 def case(
     drivers: tuple[str, ...] = DRIVERS,
-    fresh: bool = False,
-    reboots: bool = False,
+    spoils: bool = False,
     allowed: tuple[str, ...] = (),
 ) -> Callable[[Callable[[Guest], None]], Callable[[Guest], None]]:
     """Makes a function a test. Its name and its docstring are what the report says."""
 
     def register(function: Callable[[Guest], None]) -> Callable[[Guest], None]:
         name = function.__name__.replace("_", "-")
-        ALL.append(Case(name, function, drivers, fresh or reboots, reboots, allowed))
+        ALL.append(Case(name, function, drivers, spoils, allowed))
         return function
 
     return register

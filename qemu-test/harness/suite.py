@@ -27,11 +27,8 @@ class Session:
 
     def run(self, test: case.Case) -> str:
         """Runs one test and keeps its part of the console. Returns what the test printed."""
-        if test.fresh:
-            self.close()
-        guest = self.guest or self._boot(test)
-        console = guest.console
-        mark = 0 if test.fresh else len(console.text())
+        guest = self.guest or self._boot()
+        mark = len(guest.console.text())
         printed = io.StringIO()
         try:
             guest.run(f"echo 'test {test.name}' >/dev/kmsg", 10)
@@ -43,7 +40,7 @@ class Session:
             self.close()
             raise
         self._keep(test, guest, mark)
-        if test.fresh:
+        if test.spoils:
             self.close()
         return printed.getvalue()
 
@@ -53,13 +50,13 @@ class Session:
             self.guest.stop()
             self.guest = None
 
-    def _boot(self, test: case.Case) -> Guest:
+    def _boot(self) -> Guest:
         self._boots += 1
         spec = Spec(
             name=f"guest-{self.driver}-{self._boots}",
             driver=self.driver,
             accel=self.accelerator,
-            reboots=test.reboots,
+            reboots=True,
         )
         self.guest = Guest(spec)
         self.guest.start()
@@ -110,8 +107,6 @@ def _in_guest(report: Report, driver: str) -> None:
     ]
     if not wanted:
         return
-    # The tests that share a guest come first, so that it boots once.
-    wanted.sort(key=lambda test: test.fresh)
     accelerator = accel.choose()
     report.heading(f"Tests in the guest, {driver} driver ({accelerator.upper()})")
     session = Session(driver, accelerator)

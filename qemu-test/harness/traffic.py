@@ -34,7 +34,7 @@ def ping(guest: Guest, size: int, count: int = 10, address: str = FAR, extra: st
     return output.strip().splitlines()[-2]
 
 
-def iperf(guest: Guest, options: str, seconds: int = 3, reverse: bool = False) -> Iperf:
+def iperf(guest: Guest, options: str, seconds: int = 2, reverse: bool = False) -> Iperf:
     """One run from the near end to the far end, or from far to near with `reverse`."""
     guest.check("far_server")
     direction = "-R" if reverse else ""

@@ -135,7 +135,7 @@ class Guest:
         """Raises when QEMU has ended or the kernel has died."""
         if self.qemu and self.qemu.poll() is not None:
             raise GuestError(f"QEMU ended with status {self.qemu.returncode}; {self._why()}")
-        if "Kernel panic" in self.console.text()[-8192:]:
+        if "Kernel panic" in self.console.text():
             time.sleep(0.5)
             raise GuestError("the guest's kernel has died")
 
