@@ -22,7 +22,7 @@ const IN_FLIGHT: usize = 24;
 /// Every frame ends in this and its number, by which it is known again.
 const MARK: [u8; 4] = *b"\x9dFRM";
 const TRAILER: usize = MARK.len() + 4;
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Reports of single frames before the rest is only counted.
 const REPORTS: usize = 10;
 
@@ -74,6 +74,10 @@ fn run() -> Result<Tally, Error> {
             )?;
         }
         check.receive()?;
+        if check.tally.same == 0 {
+            println!("nothing arrives, the rest is not sent");
+            break;
+        }
     }
     Ok(check.tally)
 }
