@@ -79,7 +79,7 @@ REFUSED = (
 )
 
 
-@case()
+@case(rows=(12, 13, 14, 20))
 def settings_under_traffic(guest: Guest) -> None:
     """Channels, rings, coalescing, RSS, offloads and pause change while TCP runs both ways."""
     guest.check("ready 1500; start_traffic")
@@ -94,7 +94,7 @@ def settings_under_traffic(guest: Guest) -> None:
     traffic.ping(guest, 1000)
 
 
-@case()
+@case(rows=(20,))
 def limits_refused(guest: Guest) -> None:
     """Settings beyond what the hardware has are refused and change nothing."""
     guest.check("ready 1500")
@@ -108,7 +108,7 @@ def limits_refused(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
-@case(drivers=("rust",))
+@case(drivers=("rust",), rows=(5, 20))
 def reports_beside_c(guest: Guest) -> None:
     """Everything ethtool and devlink say, as text and JSON, differs from C only as explained."""
     ours = _reports(guest)

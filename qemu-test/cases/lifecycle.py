@@ -9,7 +9,7 @@ from harness.vm import Guest
 MEMORY_SLACK_KB = 16 << 10
 
 
-@case()
+@case(rows=(13, 14))
 def down_and_up(guest: Guest) -> None:
     """ip link down and up five times, the first with traffic running."""
     guest.check("ready 1500")
@@ -21,7 +21,7 @@ def down_and_up(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
-@case()
+@case(rows=(11,))
 def change_mtu(guest: Guest) -> None:
     """The MTU changes while the interface is up; values out of range are refused."""
     guest.check("ready 1500")
@@ -33,7 +33,7 @@ def change_mtu(guest: Guest) -> None:
         assert status != 0, f"an MTU of {mtu} was taken"
 
 
-@case()
+@case(rows=(2,))
 def unbind_and_bind(guest: Guest) -> None:
     """The driver lets go of a running device through sysfs and takes it again."""
     guest.check("ready 1500")
@@ -45,7 +45,7 @@ def unbind_and_bind(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
-@case()
+@case(rows=(2,))
 def twenty_loads_under_traffic(guest: Guest) -> None:
     """Load, move packets, unload while they still move: 20 times, and nothing is left behind."""
     guest.check("ready 1500 && unload_fbnic && watch_page_pools")
@@ -80,7 +80,7 @@ def qemu_gone_and_back(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
-@case(spoils=True)
+@case(spoils=True, rows=(6,))
 def device_vanishes(guest: Guest) -> None:
     """fbnic-emu dies: the driver notices, gives up the device and can be unloaded.
 

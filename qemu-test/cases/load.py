@@ -7,7 +7,7 @@ from harness.case import case, same
 from harness.vm import Guest
 
 
-@case()
+@case(rows=(2, 11))
 def load_and_identify(guest: Guest) -> None:
     """insmod gives a network device whose names and address are those of the hardware."""
     guest.check("load_fbnic")
@@ -23,7 +23,7 @@ def load_and_identify(guest: Guest) -> None:
     same("MAC address", address, guest.check("pci_serial_mac").strip())
 
 
-@case()
+@case(rows=(5, 10))
 def devlink_info(guest: Guest) -> None:
     """devlink dev info names the driver, the serial number and running firmware versions."""
     guest.check("ready 1500")
@@ -32,7 +32,7 @@ def devlink_info(guest: Guest) -> None:
         assert re.search(pattern, info), f"no {pattern!r} in:\n{info}"
 
 
-@case()
+@case(rows=(15,))
 def carrier_and_speed(guest: Guest) -> None:
     """The link comes up with carrier; ethtool agrees with sysfs on the speed."""
     guest.check("ready 1500")
@@ -42,7 +42,7 @@ def carrier_and_speed(guest: Guest) -> None:
     assert f"Speed: {speed}Mb/s" in report, f"sysfs says {speed}, ethtool:\n{report}"
 
 
-@case()
+@case(rows=(12, 19))
 def queues_and_interrupts(guest: Guest) -> None:
     """Each processor has a queue, and flows from the wire spread over all of them."""
     guest.check("ready 1500")
@@ -58,7 +58,7 @@ def queues_and_interrupts(guest: Guest) -> None:
     assert all(b > a for a, b in zip(before, after)), f"interrupts went from {before} to {after}"
 
 
-@case()
+@case(rows=(2,))
 def unload(guest: Guest) -> None:
     """rmmod leaves nothing: no device, no page of a page pool, no interrupt, no devlink."""
     guest.check("ready 1500; watch_page_pools")

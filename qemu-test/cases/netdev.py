@@ -22,7 +22,7 @@ def _check(guest: Guest, script: str, timeout: float = 60) -> str:
     return guest.check(f"set -e\n{_REACHES}\n{script}", timeout)
 
 
-@case()
+@case(rows=(11, 18))
 def mac_address(guest: Guest) -> None:
     """A new MAC address takes the old one's place at once; a multicast address is refused."""
     guest.check("ready 1500")
@@ -35,7 +35,7 @@ def mac_address(guest: Guest) -> None:
     _check(guest, f"ip link set $dev address {old}; reaches {old}; wait_for 10 ping -n -q -c 1 -W 1 $FAR4")
 
 
-@case()
+@case(rows=(18,))
 def unicast_list(guest: Guest) -> None:
     """More unicast addresses, without promiscuous mode; with too many for the filter, all the same."""
     guest.check("ready 1500")
@@ -53,7 +53,7 @@ def unicast_list(guest: Guest) -> None:
     _check(guest, f"bridge fdb del {extra} dev $dev self; reaches_not {extra}")
 
 
-@case()
+@case(rows=(18,))
 def multicast_list(guest: Guest) -> None:
     """Multicast groups joined and left; with too many for the filter, all are received."""
     guest.check("ready 1500")
@@ -70,7 +70,7 @@ def multicast_list(guest: Guest) -> None:
     _check(guest, f"ip maddr del {group} dev $dev; reaches_not {group}")
 
 
-@case()
+@case(rows=(18,))
 def promiscuous_modes(guest: Guest) -> None:
     """promisc receives every address, allmulti every group, and both end again."""
     guest.check("ready 1500")
@@ -80,7 +80,7 @@ def promiscuous_modes(guest: Guest) -> None:
     _check(guest, f"ip link set $dev allmulticast off; reaches_not {group}; reaches_not {unicast}")
 
 
-@case()
+@case(rows=(11,))
 def mtu_bounds(guest: Guest) -> None:
     """The largest and smallest MTU are those of the hardware, and one byte beyond is refused."""
     guest.check("ready 1500")

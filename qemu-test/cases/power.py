@@ -36,7 +36,7 @@ def _survives(guest: Guest, action: str) -> None:
     assert after["rx_packets"] > before["rx_packets"], "no packet was counted"
 
 
-@case()
+@case(rows=(4,))
 def suspend_and_resume(guest: Guest) -> None:
     """Suspend to idle, as far as the devices, with traffic running, twice; then once while down."""
     sleep = "echo devices >/sys/power/pm_test && echo freeze >/sys/power/state"
@@ -48,7 +48,7 @@ def suspend_and_resume(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
-@case(drivers=("rust",))
+@case(drivers=("rust",), rows=(4, 6))
 def function_reset(guest: Guest) -> None:
     """A reset through sysfs under traffic."""
     _survives(guest, 'echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"')

@@ -39,7 +39,7 @@ def ping_1472(guest: Guest) -> None:
     traffic.ping(guest, 1472, extra="-M do")
 
 
-@case()
+@case(rows=(16, 17))
 def ping_8972(guest: Guest) -> None:
     """Echoes that fill a jumbo frame of 9000 bytes, not fragmented."""
     guest.check("ready 9000")
@@ -59,13 +59,13 @@ def ping_every_size(guest: Guest) -> None:
     assert not output.strip(), output
 
 
-@case()
+@case(rows=(16,))
 def tcp_out(guest: Guest) -> None:
     """TCP from the driver under test."""
     _tcp(guest, 1500)
 
 
-@case()
+@case(rows=(17,))
 def tcp_in(guest: Guest) -> None:
     """TCP to the driver under test."""
     _tcp(guest, 1500, reverse=True)
@@ -77,20 +77,20 @@ def tcp_both_ways(guest: Guest) -> None:
     _tcp(guest, 1500, "--bidir -P 2")
 
 
-@case()
+@case(rows=(16, 17))
 def tcp_jumbo(guest: Guest) -> None:
     """TCP with frames of 9000 bytes, both directions at once."""
     _tcp(guest, 9000, "--bidir")
 
 
-@case()
+@case(rows=(16,))
 def udp_out(guest: Guest) -> None:
     """Datagrams from the driver under test, small and jumbo."""
     _udp(guest, 1400, reverse=False)
     _udp(guest, 8900, reverse=False)
 
 
-@case()
+@case(rows=(17,))
 def udp_in(guest: Guest) -> None:
     """Datagrams to the driver under test, small and jumbo."""
     _udp(guest, 1400, reverse=True)
@@ -104,7 +104,7 @@ def contents_survive(guest: Guest) -> None:
         guest.check(f"ready {mtu} && transfer_out 4 && transfer_in 4", 120)
 
 
-@case()
+@case(rows=(11,))
 def counters_agree(guest: Guest) -> None:
     """The interface's counters grow by at least what was sent, and by no errors."""
     guest.check("ready 1500")

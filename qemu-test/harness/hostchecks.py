@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from . import paths
-from .report import Report
+from .report import FAILED, PASSED, Report
 
 WORKSPACES = {
     "device-model": paths.PROJECT / "device-model",
@@ -18,7 +18,9 @@ WORKSPACES = {
     "bench": paths.PROJECT / "bench" / "tcg-count",
 }
 GENERATED = ("_generated.rs", "_layout.c", ".o", ".ko", ".cmd", ".rmeta", ".mod.c")
-_RESULT = re.compile(r"^test (\S+)(?: - .*)? \.\.\. (ok|FAILED|ignored)", re.MULTILINE)
+# A line of `cargo test` that names the program, or the crate with documentation, whose tests follow.
+_RUNNING = re.compile(r"\s+(?:Running .*/(\w+)-[0-9a-f]+\)|(Doc-tests \w+))$")
+_RESULT = re.compile(r"test (.+?)(?: - should panic.*)? \.\.\. (ok|FAILED|ignored)")
 
 
 def run(report: Report) -> None:
@@ -59,18 +61,29 @@ def _cargo_test(report: Report, name: str, directory: Path) -> None:
     seconds = time.monotonic() - begun
     log = paths.LOGS / f"{name}-tests.log"
     log.write_text(result.stdout)
-    outcomes = [outcome for _, outcome in _RESULT.findall(result.stdout)]
-    bad = [test for test, outcome in _RESULT.findall(result.stdout) if outcome == "FAILED"]
-    good = outcomes.count("ok")
-    report.passed += good
-    report.failed += [f"{name}::{test}" for test in bad]
+    outcomes = _outcomes(name, result.stdout)
+    report.outcomes |= outcomes
+    bad = [test for test, outcome in outcomes.items() if outcome == FAILED]
     if result.returncode and not bad:
-        report.add(f"{name}-tests", False, seconds, "\n".join(result.stdout.splitlines()[-30:]))
+        tail = "\n".join(result.stdout.splitlines()[-30:])
+        report.add(f"{name}-tests", FAILED, seconds, tail)
         return
     word = "FAIL" if bad else "ok  "
-    print(f"{word} {name}-tests: {good} of {good + len(bad)} ({seconds:.1f} s)", flush=True)
+    good = len(outcomes) - len(bad)
+    print(f"{word} {name}-tests: {good} of {len(outcomes)} ({seconds:.1f} s)", flush=True)
     for test in bad:
         print(f"     | {test}, see {log.relative_to(paths.PROJECT)}", flush=True)
+
+
+def _outcomes(workspace: str, output: str) -> dict[str, str]:
+    """What cargo says about each test, by WORKSPACE/FILE::TEST; FILE tells tests apart in a table."""
+    outcomes, file = {}, ""
+    for line in output.splitlines():
+        if running := _RUNNING.match(line):
+            file = running[1] or running[2]
+        elif (test := _RESULT.match(line)) and test[2] != "ignored":
+            outcomes[f"{workspace}/{file}::{test[1]}"] = PASSED if test[2] == "ok" else FAILED
+    return outcomes
 
 
 def kernel_build() -> None:

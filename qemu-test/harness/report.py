@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """Counts tests and prints a line for each as it ends."""
 
-import sys
 import time
 from collections.abc import Callable
+
+
+PASSED, FAILED, EXPLAINED = "passed", "failed", "explained"
+_WORDS = {PASSED: "ok  ", FAILED: "FAIL", EXPLAINED: "expl"}
 
 
 class Report:
@@ -11,8 +14,8 @@ class Report:
 
     def __init__(self, chosen: str = ""):
         self.chosen = chosen
-        self.passed = 0
-        self.failed: list[str] = []
+        self.outcomes: dict[str, str] = {}
+        """What became of each test: PASSED, FAILED or EXPLAINED."""
         self.started = time.monotonic()
 
     def wants(self, name: str) -> bool:
@@ -23,43 +26,54 @@ class Report:
         """Announces a group of tests."""
         print(f"==> {text}", flush=True)
 
-    def run(self, name: str, function: Callable[[], object]) -> bool:
-        """Runs one test, which fails by raising. Returns whether it has passed."""
+    def run(self, name: str, function: Callable[[], object], expected: str = "") -> bool:
+        """Runs one test, which fails by raising. Returns whether all went as it should.
+
+        With `expected`, the reason why the test cannot pass, it has to fail.
+        """
         begun = time.monotonic()
         try:
-            detail = function()
+            detail, outcome = str(function() or ""), PASSED
         except KeyboardInterrupt:
             raise
         except Exception as error:  # Any error of a test is that test's failure.
-            self.add(name, False, time.monotonic() - begun, _explain(error))
-            return False
-        self.add(name, True, time.monotonic() - begun, str(detail or ""))
-        return True
+            detail, outcome = str(error) or type(error).__name__, FAILED
+        if expected:
+            detail, outcome = _turned(detail, outcome, expected)
+        self.add(name, outcome, time.monotonic() - begun, detail)
+        return outcome != FAILED
 
-    def add(self, name: str, good: bool, seconds: float, detail: str = "") -> None:
+    def add(self, name: str, outcome: str, seconds: float, detail: str = "") -> None:
         """Records a result that is already known."""
-        if good:
-            self.passed += 1
-        else:
-            self.failed.append(name)
-        word = "ok  " if good else "FAIL"
-        line = detail.strip().splitlines()[-1] if good and detail.strip() else ""
-        print(f"{word} {name} ({seconds:.1f} s){'  ' + line if line else ''}", flush=True)
-        if not good:
-            print("".join(f"     | {part}\n" for part in detail.strip().splitlines()), end="")
-            sys.stdout.flush()
+        self.outcomes[name] = outcome
+        lines = detail.strip().splitlines()
+        last = f"  {lines[-1]}" if lines and outcome != FAILED else ""
+        print(f"{_WORDS[outcome]} {name} ({seconds:.1f} s){last}", flush=True)
+        if outcome == FAILED:
+            print("".join(f"     | {line}\n" for line in lines), end="", flush=True)
+
+    def names(self, outcome: str) -> list[str]:
+        """The tests that ended in this way."""
+        return [name for name, is_so in self.outcomes.items() if is_so == outcome]
 
     def finish(self) -> int:
         """Prints the closing line. Returns the exit status of the run."""
-        if self.failed:
-            print("failed: " + ", ".join(self.failed))
-        if not self.passed and not self.failed:
+        passed, failed, explained = (
+            self.names(outcome) for outcome in (PASSED, FAILED, EXPLAINED)
+        )
+        if failed:
+            print("failed: " + ", ".join(failed))
+        if explained:
+            print("failed by a fault of the upstream driver: " + ", ".join(explained))
+        if not self.outcomes:
             print(f"no test has a name with {self.chosen!r} in it")
         print(f"took {time.monotonic() - self.started:.0f} s")
-        print(f"{self.passed} passed, {len(self.failed)} failed", flush=True)
-        return 1 if self.failed or not self.passed else 0
+        print(f"{len(passed)} passed, {len(failed)} failed", flush=True)
+        return 1 if failed or not self.outcomes else 0
 
 
-def _explain(error: Exception) -> str:
-    text = str(error)
-    return text if text else type(error).__name__
+def _turned(detail: str, outcome: str, expected: str) -> tuple[str, str]:
+    """The verdict on a test that was expected to fail."""
+    if outcome == FAILED:
+        return expected, EXPLAINED
+    return f"passed, although it was said to fail for: {expected}", FAILED
