@@ -3,7 +3,7 @@
 # The project's front door; `make help` lists what it does. What kbuild needs to know is in Kbuild,
 # which is also what `make -C <kernel tree> M=$PWD` reads.
 
-export DRIVER ACCEL FBNIC_CACHE MIRROR T V
+export DRIVER KERNEL ACCEL FBNIC_CACHE MIRROR T V SEED
 ifeq ($(FBNIC_CACHE),)
 unexport FBNIC_CACHE
 endif
@@ -64,6 +64,9 @@ help:
 	'' \
 	'DRIVER=rust|c     the driver to run or test: this one, or the upstream one in C; by default' \
 	'                  make run takes rust, make test takes both' \
+	'KERNEL=stock|checked|debug  the kernel of the guest: that of Debian (the default); the same with' \
+	'                  all checks it offers switched on; or one built with KASAN, UBSAN, lockdep,' \
+	'                  kmemleak and fault injection, which takes half an hour once' \
 	'T=PATTERN         only the tests whose name contains PATTERN' \
 	'KDIR=DIR          build fbnic.ko for a prepared kernel tree of yours (needs CONFIG_RUST=y),' \
 	'                  with the compilers of this machine' \

@@ -17,9 +17,10 @@ fail() { printf 'FAIL: %s\n' "$*"; exit 1; }
 # far COMMAND...: runs COMMAND at the far end of the cable.
 far() { ip netns exec far "$@"; }
 
-# wait_for SECONDS COMMAND...: polls until COMMAND succeeds; fails when the time is over.
+# wait_for SECONDS COMMAND...: polls until COMMAND succeeds; fails when the time is over. SLOWNESS comes
+# from the kernel's command line: a kernel with many checks gets more time.
 wait_for() {
-	local end=$((SECONDS + $1))
+	local end=$((SECONDS + $1 * ${SLOWNESS:-1}))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ "$SECONDS" -lt "$end" ] || return 1
@@ -161,6 +162,22 @@ page_pools_out() {
 		if (!seen) { print "no page pool was destroyed"; bad = 1 }
 		exit bad
 	}' /sys/kernel/tracing/trace
+}
+
+# no_leak: fails with the report of the kernel, if it has one, on memory that nothing points to any
+# more. It reports an object that two looks have found so, and that is older than five seconds.
+no_leak() {
+	local report=/sys/kernel/debug/kmemleak
+	[ -e "$report" ] || return 0
+	echo scan >"$report"
+	sleep 6
+	echo scan >"$report"
+	! grep . "$report"
+}
+
+# forget_leaks: what the kernel has lost so far is not the driver's.
+forget_leaks() {
+	no_leak >/dev/null || echo clear >/sys/kernel/debug/kmemleak
 }
 
 # _transfer RECEIVE_PREFIX SEND_PREFIX ADDRESS MEGABYTES: the work of the two functions below.

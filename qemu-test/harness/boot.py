@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import paths
+from . import kernels, paths
 from .vm import Guest, GuestError, Spec
 
 EPILOG = """\
@@ -73,7 +73,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _spec(options: argparse.Namespace) -> Spec:
-    modules = dict(paths.MODULES)
+    modules = dict(kernels.chosen().modules)
     for pair in options.ko:
         name, _, path = pair.rpartition("=")
         modules[name or "rust"] = Path(path)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from . import kernels
 from .vm import Guest
 
 DRIVERS = ("rust", "c")
@@ -27,6 +28,8 @@ class Case:
     """The rows of Documentation/status.md that this test is evidence for."""
     c_bug: str
     """Why the upstream driver fails this test by a fault of its own: FILE:LINE and what is wrong."""
+    kernels: tuple[str, ...]
+    """The kernels it can run on."""
 
 
 ALL: list[Case] = []
@@ -38,6 +41,7 @@ def case(
     allowed: tuple[str, ...] = (),
     rows: tuple[int, ...] = (),
     c_bug: str = "",
+    kernels: tuple[str, ...] = kernels.NAMES,
 ) -> Callable[[Callable[[Guest], None]], Callable[[Guest], None]]:
     """Makes a function a test. Its name and its docstring are what the report says.
 
@@ -48,7 +52,7 @@ def case(
 
     def register(function: Callable[[Guest], None]) -> Callable[[Guest], None]:
         name = function.__name__.replace("_", "-")
-        ALL.append(Case(name, function, drivers, spoils, allowed, rows, c_bug))
+        ALL.append(Case(name, function, drivers, spoils, allowed, rows, c_bug, kernels))
         return function
 
     return register

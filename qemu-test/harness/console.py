@@ -2,6 +2,7 @@
 """The guest's console log, and what in it means that a test has failed."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 # Lines of a healthy run never match one of these.
@@ -32,6 +33,11 @@ _TROUBLE = re.compile(
     )
 )
 
+# The kernel's first line (where loglevel lets it through) and the first word of guest/init. What lies between them is the kernel's
+# own affair: under emulation a debug kernel now and then complains about itself before any module.
+_BOOT = re.compile(r"\bLinux version \d")
+READY = "guest: the tests begin"
+
 
 class Console:
     """The log file that QEMU writes the guest's console to."""
@@ -54,6 +60,23 @@ class Console:
         """Lines that no healthy run prints, except those that match a pattern in `allowed`."""
         return [
             line
-            for line in self.text().splitlines()
+            for line in self._judged()
             if _TROUBLE.search(line) and not any(re.search(p, line) for p in allowed)
         ]
+
+    def _judged(self) -> Iterator[str]:
+        """All lines but those of a boot that has got as far as its init."""
+        pending: list[str] = []
+        booting = False
+        for line in self.text().splitlines():
+            if _BOOT.search(line):
+                booting = True
+            if booting and READY in line:
+                booting = False
+                pending.clear()
+            if booting:
+                pending.append(line)
+            else:
+                yield line
+        # This boot never got there, so its lines are the reason.
+        yield from pending

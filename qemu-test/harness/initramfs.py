@@ -10,11 +10,11 @@ from pathlib import Path
 from . import paths
 
 
-def build(output: Path, modules: dict[str, Path], files: list[Path]) -> None:
+def build(output: Path, archives: list[Path], modules: dict[str, Path], files: list[Path]) -> None:
     """Writes the archive for one boot.
 
     `modules` go to /guest/ko/NAME.ko and `files` to /guest/files/, with the frame checker. The kernel unpacks
-    concatenated archives one after the other, so the large first part is copied as it is.
+    concatenated archives one after the other, so `archives` come first, copied as they are.
     """
     with tempfile.TemporaryDirectory(prefix="fbnic-overlay-") as name:
         root = Path(name)
@@ -24,8 +24,9 @@ def build(output: Path, modules: dict[str, Path], files: list[Path]) -> None:
         tools = [paths.FRAMES] if paths.FRAMES.exists() else []
         _copy_into(root / "guest" / "files", {f.name: f for f in [*tools, *files]})
         with output.open("wb") as archive:
-            with paths.BASE_INITRAMFS.open("rb") as base:
-                shutil.copyfileobj(base, archive, 1 << 20)
+            for part in archives:
+                with part.open("rb") as contents:
+                    shutil.copyfileobj(contents, archive, 1 << 20)
             archive.flush()
             _append(archive.fileno(), root)
 

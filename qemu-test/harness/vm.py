@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import initramfs, paths
+from . import initramfs, kernels, paths
 from .agent import Agent, AgentError, Result
 from .console import Console
 
@@ -28,13 +28,15 @@ class Spec:
 
     name: str = "guest"
     driver: str = "rust"
-    modules: dict[str, Path] = field(default_factory=lambda: dict(paths.MODULES))
+    kernel: kernels.Kernel = field(default_factory=kernels.chosen)
+    modules: dict[str, Path] = field(default_factory=lambda: dict(kernels.chosen().modules))
     emulator: Path | None = paths.EMULATOR
     emulator_args: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     console: Path | None = None
     accel: str = "tcg"
-    memory: str = "1G"
+    memory: str = ""
+    """By default what the kernel needs."""
     cpus: int = 2
     boot_timeout: int = 120
     reboots: bool = False
@@ -71,7 +73,8 @@ class Guest:
         for suffix in (".console", ".emu", ".qemu"):
             self.console.path.with_suffix(suffix).unlink(missing_ok=True)
         modules = {n: p for n, p in self.spec.modules.items() if p.exists()}
-        initramfs.build(self._directory / "initrd", modules, self.spec.files)
+        archives = [paths.BASE_INITRAMFS, *self.spec.kernel.archives]
+        initramfs.build(self._directory / "initrd", archives, modules, self.spec.files)
         self.start_emulator()
         self.start_qemu()
 
@@ -80,7 +83,7 @@ class Guest:
         self.qemu = self._spawn(self.qemu_command(), "qemu")
         self.agent = Agent(self._directory / "agent", self.check_alive)
         try:
-            self.agent.wait_ready(self.spec.boot_timeout)
+            self.agent.wait_ready(self._patience(self.spec.boot_timeout))
         except AgentError as error:
             raise GuestError(f"{error} (booting)") from error
 
@@ -106,10 +109,13 @@ class Guest:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def run(self, command: str, timeout: float = 60) -> Result:
-        """Runs bash in the guest. The driver under test is in $DRIVER there."""
+        """Runs bash in the guest. The driver under test is in $DRIVER there.
+
+        `timeout` is in seconds of the stock kernel; a slower one gets more.
+        """
         assert self.agent is not None
         try:
-            return self.agent.run(f"DRIVER={self.spec.driver}\n{command}", timeout)
+            return self.agent.run(f"DRIVER={self.spec.driver}\n{command}", self._patience(timeout))
         except AgentError as error:
             raise GuestError(f"{error} (running: {command.strip()[:200]})") from error
 
@@ -127,7 +133,7 @@ class Guest:
         assert self.agent is not None
         self.agent.request("reboot")
         try:
-            self.agent.wait_ready(self.spec.boot_timeout)
+            self.agent.wait_ready(self._patience(self.spec.boot_timeout))
         except AgentError as error:
             raise GuestError(f"{error} (after a reboot)") from error
 
@@ -180,29 +186,34 @@ class Guest:
     def qemu_command(self) -> list[str]:
         """QEMU's whole command line."""
         spec = self.spec
+        memory = spec.memory or spec.kernel.memory
         return [
             "qemu-system-x86_64",
-            *("-M", "q35,memory-backend=mem", "-m", spec.memory, "-smp", str(spec.cpus)),
+            *("-M", "q35,memory-backend=mem", "-m", memory, "-smp", str(spec.cpus)),
             *("-accel", "tcg,thread=multi" if spec.accel == "tcg" else spec.accel),
             *("-cpu", "max" if spec.accel == "tcg" else "host"),
             # The emulated NIC maps the guest's memory, so that has to be a shared file.
-            *("-object", f"memory-backend-memfd,id=mem,size={spec.memory},share=on"),
+            *("-object", f"memory-backend-memfd,id=mem,size={memory},share=on"),
             *("-nodefaults", "-no-user-config", "-display", "none"),
             *([] if spec.reboots else ["-no-reboot"]),
-            *("-kernel", str(paths.vmlinuz()), "-initrd", str(self._directory / "initrd")),
+            *("-kernel", str(spec.kernel.image), "-initrd", str(self._directory / "initrd")),
             *("-append", self._cmdline()),
             *("-chardev", f"file,id=console,path={self.console.path},append=on"),
             *("-serial", "chardev:console"),
             *("-chardev", f"socket,id=agent,path={self._directory}/agent,server=on,wait=off"),
             *("-serial", "chardev:agent"),
             *("-qmp", f"unix:{self._directory}/qmp,server=on,wait=off"),
+            *spec.kernel.qemu_args,
             *self._network(),
             *spec.qemu_args,
         ]
 
     def _cmdline(self) -> str:
         words = "console=ttyS0 loglevel=5 oops=panic panic=-1 mitigations=off"
-        return f"{words} {self.spec.cmdline}".strip()
+        return " ".join(filter(None, (words, self.spec.kernel.words, self.spec.cmdline)))
+
+    def _patience(self, seconds: float) -> float:
+        return seconds * self.spec.kernel.slowness
 
     def _network(self) -> list[str]:
         wire = self._directory / "wire"
