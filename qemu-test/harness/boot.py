@@ -11,14 +11,19 @@ from pathlib import Path
 from . import kernels, paths
 from .vm import Guest, GuestError, Spec
 
+# Marks a command that is a request for the emulated NIC instead.
+TO_EMULATOR = "emu:"
+
 EPILOG = """\
 Commands run one after the other, each in a bash that has read qemu-test/guest/lib.sh; a command
-that is a file name of the host with a slash in it runs that file. The exit status is that of the
+that is a file name of the host with a slash in it runs that file, and one that begins with "emu:"
+goes to the control socket of fbnic-emu. The exit status is that of the
 first command that failed, 3 when the console shows trouble, 4 when the guest dies or hangs.
 
 examples:
   qemu-test/boot --driver c load_fbnic cable_up 'ethtool -i "$(near_if)"' unload_fbnic
   qemu-test/boot --ko mine=/tmp/fbnic.ko --driver mine ./my-test.sh
+  qemu-test/boot load_fbnic 'emu:arm {"fault": {"msix_lost": {}}}' 'cable_up 1500' emu:disarm
   qemu-test/boot --shell
 """
 
@@ -97,6 +102,9 @@ def _run(guest: Guest, options: argparse.Namespace) -> int:
     for command in options.command:
         text = Path(command).read_text() if _is_script(command) else command
         print(f"# {command.strip()}", flush=True)
+        if command.startswith(TO_EMULATOR):
+            print(guest.control(command.removeprefix(TO_EMULATOR)), flush=True)
+            continue
         result = guest.run(text, options.timeout)
         print(result.output.rstrip("\n"), flush=True)
         if result.status:

@@ -13,6 +13,7 @@ from pathlib import Path
 from . import initramfs, kernels, paths
 from .agent import Agent, AgentError, Result
 from .console import Console
+from .faults import Control
 
 # Where the far end of the cable sits; guest/lib.sh knows it as FAR_SLOT.
 FAR_SLOT = 0x10
@@ -44,7 +45,7 @@ class Spec:
     qemu_args: list[str] = field(default_factory=list)
 
 
-class Guest:
+class Guest(Control):
     """A running guest, to be used in a `with` statement, which leaves no process behind."""
 
     def __init__(self, spec: Spec):
@@ -54,6 +55,7 @@ class Guest:
         self.qemu: subprocess.Popen | None = None
         self.agent: Agent | None = None
         self._directory = Path(tempfile.mkdtemp(prefix="fbnic-vm-"))
+        self.control_path = self._directory / "control"
         self._logs: list = []
 
     def __enter__(self) -> "Guest":
@@ -160,6 +162,8 @@ class Guest:
         nic = self._directory / "nic"
         command = [str(self.spec.emulator), "--socket", str(nic)]
         command += ["--cable", f"unix:{self._directory / 'wire'}", *self.spec.emulator_args]
+        if "--control" not in self.spec.emulator_args:
+            command += ["--control", str(self.control_path)]
         self.emulator = self._spawn(command, "emu")
         end = time.monotonic() + 20
         while not nic.exists():

@@ -72,6 +72,7 @@ pub const CLOCK_MHZ: u64 = 600;
 
 // Transmit classification, checksum and segmentation (sections 7 and 10).
 pub const TCE_FIRST: u32 = 0x4000;
+pub const TCE_RAM_FIRST: u32 = 0x4200;
 pub const TCE_RAM_LAST: u32 = 0x421f;
 pub const TCE_LSO_CTRL: u32 = 0x4000;
 pub const TCE_LSO_CTRL_IPID_MODE_INC: u32 = 1 << 27;
@@ -216,6 +217,9 @@ pub const fn rxb_frm_err(input: u32) -> u32 {
 }
 
 // Receive parser and classifier (section 9).
+/// First and last register of the action tables, their TCAM and that of the addresses.
+pub const RPC_ACTIONS_FIRST: u32 = 0x8800;
+pub const RPC_ACTIONS_LAST: u32 = 0x8bff;
 pub const RPC_RAM_LAST: u32 = 0x8f1f;
 pub const RPC_RMI_CONFIG: u32 = 0x8400;
 pub const RMI_CONFIG_OH_BYTES_MASK: u32 = 0x1f;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgAction, Parser, ValueEnum};
+use fbnic_model::device::VECTORS;
+use fbnic_model::fault::spec::Version;
 use fbnic_model::fw::FwConfig;
 use fbnic_model::mac::{Fec, LinkMode, Speed};
 use net_backend::CableSpec;
@@ -67,11 +69,33 @@ pub struct Args {
 
     /// Version the firmware reports
     #[arg(long, value_name = "A.B.C.D", default_value = "25.7.25.2")]
-    pub fw_version: FwVersion,
+    pub fw_version: Version,
 
-    /// Serve counters on this Unix socket: connect, send "stats", read one line of JSON
+    /// Device serial number instead of the one made of --mac, such as 0x0011223344556677
+    #[arg(long, value_name = "NUMBER", value_parser = parse_u64)]
+    pub dsn: Option<u64>,
+
+    /// No device serial number at all
+    #[arg(long, conflicts_with = "dsn")]
+    pub no_dsn: bool,
+
+    /// MSI-X vectors of the NIC
+    #[arg(long, value_name = "N", default_value_t = VECTORS,
+        value_parser = clap::value_parser!(u16).range(1..=VECTORS as i64))]
+    pub vectors: u16,
+
+    /// What decides where faults leave a choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Carry out the requests in this file, those of the control socket, one per line
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+
+    /// Serve counters and arm faults on this Unix socket: one line in, one line of JSON out
     ///
-    /// With several NICs the counters are their sums.
+    /// "stats" asks for the counters, which are sums with several NICs. The other requests are
+    /// listed in src/control.rs, the faults in fbnic_model/src/fault/spec.rs.
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
 
@@ -106,9 +130,19 @@ impl Args {
         let mode = self.link_mode();
         FwConfig {
             version: self.fw_version.0,
+            commit: "emulated".into(),
             link_speed: mode.speed as u32,
             link_fec: mode.effective_fec() as u32,
             bmc_macs: self.bmc.iter().map(|mac| mac.0).collect(),
+        }
+    }
+
+    /// What is said about the device serial number; see [`fbnic_model::Config::serial`].
+    pub fn serial(&self) -> Option<Option<u64>> {
+        if self.no_dsn {
+            Some(None)
+        } else {
+            self.dsn.map(Some)
         }
     }
 
@@ -194,20 +228,13 @@ impl FromStr for MacAddress {
     }
 }
 
-/// A firmware version, the major number in the highest byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FwVersion(pub u32);
-
-impl FromStr for FwVersion {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Option<Vec<u8>> = text.split('.').map(|part| part.parse().ok()).collect();
-        let parts: [u8; 4] = parts
-            .and_then(|parts| parts.try_into().ok())
-            .ok_or("expected four numbers up to 255, such as 25.7.25.2")?;
-        Ok(Self(u32::from_be_bytes(parts)))
+/// A number, in hexadecimal after 0x.
+fn parse_u64(text: &str) -> Result<u64, String> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
     }
+    .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -242,9 +269,9 @@ mod tests {
 
     #[test]
     fn versions_are_checked() {
-        assert_eq!("25.7.25.2".parse(), Ok(FwVersion(0x1907_1902)));
+        assert_eq!("25.7.25.2".parse(), Ok(Version(0x1907_1902)));
         for bad in ["", "1.2.3", "1.2.3.4.5", "1.2.3.256", "a.b.c.d"] {
-            assert!(bad.parse::<FwVersion>().is_err(), "{bad}");
+            assert!(bad.parse::<Version>().is_err(), "{bad}");
         }
     }
 }

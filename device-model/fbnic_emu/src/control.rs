@@ -1,22 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The control socket: a line protocol for benchmarks and tests.
 //!
-//! A request is one line of text, the answer one line of JSON. The only request is `stats`.
+//! A request is one line, a word and for some words a JSON object; the answer is one line of JSON,
+//! `{"error": ...}` if the request made no sense. With several NICs a request is for the first
+//! unless it begins with `nic N`.
+//!
+//! | request | does | answer |
+//! |---|---|---|
+//! | `stats` | | counters, of all NICs together |
+//! | `arm {"fault": .., "when": ..}` | arms a [`Fault`](fbnic_model::fault::spec::Fault) | `{"id": N}` |
+//! | `disarm [N]` | disarms fault N, or all | `{"disarmed": count}` |
+//! | `faults` | | the seed and what is armed |
+//! | `seed N` | disarms all; chance follows N from now on | `{}` |
+//! | `do {..}` | a [`Deed`] | `{}` |
+//! | `csr {"first": N, "last": N}` | | registers as they are, without the effects of a read |
+//! | `fw_window {"first": N, "last": N}` | | the same of the firmware window |
+//! | `sleep MS` | waits; for scripts | `{}` |
+
+mod stats;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use fbnic_model::stats::{BusStats, Counter};
+use fbnic_model::fault::spec::Deed;
 use fbnic_model::Device;
+use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::{json, Value};
 
 use crate::socket::{self, SocketPath};
 
-/// Bytes of the longest request.
-const LONGEST_REQUEST: u64 = 4096;
+/// Bytes of the longest request: an armed message of a whole page takes two digits per byte.
+const LONGEST_REQUEST: u64 = 16_384;
+/// Longest `sleep`.
+const LONGEST_SLEEP_MS: u64 = 600_000;
 
 /// Serves requests about `devices` at `path` as long as the process lives.
 pub fn start(path: &Path, devices: Vec<Arc<Device>>) -> io::Result<SocketPath> {
@@ -43,55 +64,117 @@ fn serve(stream: &UnixStream, devices: &[Arc<Device>]) -> io::Result<()> {
         if reader.by_ref().take(LONGEST_REQUEST).read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let answer = match line.trim() {
-            "stats" => stats(devices),
-            other => json!({ "error": format!("unknown request {other:?}") }),
-        };
+        let answer = answer(&line, devices).unwrap_or_else(|error| json!({ "error": error }));
         writeln!(writer, "{answer}")?;
     }
 }
 
-/// The counters of all devices together.
-fn stats(devices: &[Arc<Device>]) -> Value {
-    let sum = |value: &dyn Fn(&BusStats) -> u64| -> u64 {
-        devices
-            .iter()
-            .map(|device| value(&device.hw().bus_stats))
-            .sum()
-    };
-    let count = |pick: fn(&BusStats) -> &Counter| sum(&|stats| pick(stats).get());
-    let totals: Vec<_> = devices.iter().map(|device| device.totals()).collect();
-    let vectors = totals
-        .iter()
-        .map(|t| t.msix_by_vector.len())
-        .max()
-        .unwrap_or(0);
-    let by_vector: Vec<u64> = (0..vectors)
-        .map(|v| totals.iter().filter_map(|t| t.msix_by_vector.get(v)).sum())
+/// Carries out a file of requests, one per line; empty lines and comments (`#`) are skipped.
+///
+/// It runs to its first `sleep` before this returns, the rest on a thread of its own, so that
+/// what it arms first is armed before a hypervisor connects.
+pub fn run_script(text: &str, devices: &[Arc<Device>]) -> io::Result<()> {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .collect();
-    let cable = |pick: fn(&net_backend::CableStats) -> u64| -> u64 {
-        totals.iter().map(|t| pick(&t.cable)).sum()
-    };
-    json!({
-        "mmio_reads": count(|s| &s.mmio_reads),
-        "mmio_writes": sum(&BusStats::mmio_writes),
-        "mmio_writes_by": {
-            "twq_tail": count(|s| &s.twq_tail),
-            "tcq_head": count(|s| &s.tcq_head),
-            "rcq_head": count(|s| &s.rcq_head),
-            "bdq_tail": count(|s| &s.bdq_tail),
-            "cq_rearm": count(|s| &s.cq_rearm),
-            "other": count(|s| &s.other_writes),
-        },
-        "fw_reads": count(|s| &s.fw_reads),
-        "fw_writes": count(|s| &s.fw_writes),
-        "config_reads": count(|s| &s.config_reads),
-        "config_writes": count(|s| &s.config_writes),
-        "msix_fired": by_vector.iter().sum::<u64>(),
-        "msix_by_vector": by_vector,
-        "tx_frames": cable(|c| c.sent),
-        "rx_frames": cable(|c| c.received),
-        "rx_drops": cable(|c| c.runts),
-        "tx_drops": cable(|c| c.send_drops),
+    let first = lines
+        .iter()
+        .position(|line| line.starts_with("sleep"))
+        .unwrap_or(lines.len());
+    let (now, later) = lines.split_at(first);
+    for line in now {
+        answer(line, devices).map_err(|error| io::Error::other(format!("{line}: {error}")))?;
+    }
+    let (later, devices) = (later.to_vec(), devices.to_vec());
+    thread::Builder::new()
+        .name("script".into())
+        .spawn(move || {
+            for line in later {
+                if let Err(error) = answer(&line, &devices) {
+                    log::error!("script: {line}: {error}");
+                }
+            }
+        })?;
+    Ok(())
+}
+
+/// A range of registers.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Range {
+    first: u32,
+    last: u32,
+}
+
+/// Carries out one request.
+fn answer(line: &str, devices: &[Arc<Device>]) -> Result<Value, String> {
+    let (line, device) = addressee(line.trim(), devices)?;
+    let (verb, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    Ok(match verb {
+        "stats" => stats::stats(devices),
+        "arm" => json!({ "id": device.arm(object(rest)?) }),
+        "disarm" => {
+            let id = if rest.is_empty() {
+                None
+            } else {
+                Some(number(rest)?)
+            };
+            json!({ "disarmed": device.disarm(id) })
+        }
+        "faults" => {
+            let (seed, armed) = device.hw().faults.list();
+            json!({ "seed": seed, "armed": armed })
+        }
+        "seed" => {
+            device.hw().faults.seed(number(rest)?);
+            json!({})
+        }
+        "do" => {
+            device.inflict(object::<Deed>(rest)?);
+            json!({})
+        }
+        "csr" => {
+            let Range { first, last } = object(rest)?;
+            json!({ "csr": device.peek_csrs(first, last) })
+        }
+        "fw_window" => {
+            let Range { first, last } = object(rest)?;
+            json!({ "fw_window": device.peek_window(first, last) })
+        }
+        "sleep" => {
+            thread::sleep(Duration::from_millis(number(rest)?.min(LONGEST_SLEEP_MS)));
+            json!({})
+        }
+        other => return Err(format!("unknown request {other:?}")),
     })
+}
+
+/// Splits off `nic N`; what is left of the line, and the device it is for.
+fn addressee<'a, 'd>(
+    line: &'a str,
+    devices: &'d [Arc<Device>],
+) -> Result<(&'a str, &'d Device), String> {
+    let (index, line) = match line.strip_prefix("nic ") {
+        None => (0, line),
+        Some(rest) => {
+            let (index, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+            (number(index)?, rest)
+        }
+    };
+    let device = usize::try_from(index).ok().and_then(|at| devices.get(at));
+    device
+        .map(|device| (line.trim_start(), device.as_ref()))
+        .ok_or_else(|| format!("there is no NIC {index}"))
+}
+
+fn object<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| format!("{text:?} is no number"))
 }

@@ -80,13 +80,22 @@ impl Drop for Nic {
 fn run(args: &Args) -> io::Result<()> {
     // Installed first, so that no early signal leaves a socket behind.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let nics = cables(args)?
+    let devices = cables(args)?
         .into_iter()
+        .enumerate()
+        .map(|(index, cable)| device(args, index, cable))
+        .collect::<io::Result<Vec<_>>>()?;
+    if let Some(path) = &args.script {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{path:?}: {error}"));
+        let text = std::fs::read_to_string(path).map_err(named)?;
+        control::run_script(&text, &devices).map_err(named)?;
+    }
+    let _nics = devices
+        .iter()
         .zip(&args.socket)
         .enumerate()
-        .map(|(index, (cable, socket))| start(args, index, socket, cable))
+        .map(|(index, (device, socket))| start(index, socket, device.clone()))
         .collect::<io::Result<Vec<Nic>>>()?;
-    let devices = nics.iter().map(|nic| nic.device.clone()).collect();
     let _control = args
         .control
         .as_deref()
@@ -113,16 +122,22 @@ fn cables(args: &Args) -> io::Result<Vec<Box<dyn Endpoint>>> {
         .collect()
 }
 
-fn start(args: &Args, index: usize, path: &Path, cable: Box<dyn Endpoint>) -> io::Result<Nic> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{path:?}: {error}"));
-    let (listener, socket) = socket::listen(path).map_err(named)?;
+fn device(args: &Args, index: usize, cable: Box<dyn Endpoint>) -> io::Result<Arc<Device>> {
     let config = Config {
         mac: args.mac_of(index),
+        serial: args.serial(),
+        vectors: args.vectors,
+        seed: args.seed,
         link: args.link_mode(),
         firmware: args.firmware(),
         cable,
     };
-    let device = Arc::new(Device::new(config)?);
+    Ok(Arc::new(Device::new(config)?))
+}
+
+fn start(index: usize, path: &Path, device: Arc<Device>) -> io::Result<Nic> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{path:?}: {error}"));
+    let (listener, socket) = socket::listen(path).map_err(named)?;
     let worker = spawn(format!("nic{index}"), &device, |device| device.run_worker())?;
     spawn(format!("vfio{index}"), &device, |device| {
         vfio::serve(listener, device)

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use fbnic_defs::csr as r;
 
 use crate::csr::is_known;
+use crate::fault::Hook;
 use crate::hw::Hw;
 
 /// What a register write leaves to do under the core lock.
@@ -34,8 +35,16 @@ const IDLE: [(u32, u32); 7] = [
     (r::QM_RCQ_IDLE, 4),
 ];
 
-/// Reads register `index`.
+/// Reads register `index`, as it is or as a fault has it.
 pub fn read(hw: &Hw, index: u32) -> u32 {
+    let value = read_true(hw, index);
+    if hw.faults.active().has(Hook::CsrRead) {
+        return hw.faults.csr_read(index, value, is_idle_word(index));
+    }
+    value
+}
+
+fn read_true(hw: &Hw, index: u32) -> u32 {
     match index {
         r::QUEUE_FIRST..=r::QUEUE_LAST => hw.csr.load(index),
         0x000..=0x03f | r::INTR_CQ_FIRST..=r::INTR_CQ_LAST => hw.intr.read(index).unwrap_or(0),
@@ -60,8 +69,19 @@ fn is_idle_word(index: u32) -> bool {
         .any(|&(first, words)| (first..first + words).contains(&index))
 }
 
+/// Reads register `index` as a debugger would: nothing clears, nothing is distorted.
+pub fn peek(hw: &Hw, index: u32) -> u32 {
+    match index {
+        0x000..=0x03f | r::INTR_CQ_FIRST..=r::INTR_CQ_LAST => hw.intr.read(index).unwrap_or(0),
+        _ => hw.csr.load(index),
+    }
+}
+
 /// Writes register `index`; the caller carries out the returned action.
 pub fn write(hw: &Hw, index: u32, value: u32) -> Action {
+    if hw.faults.csr_write_lost(index) {
+        return Action::None;
+    }
     match index {
         r::QUEUE_FIRST..=r::QUEUE_LAST => return write_queue(hw, index, value),
         0x000..=0x03f | r::INTR_CQ_FIRST..=r::INTR_CQ_LAST => {

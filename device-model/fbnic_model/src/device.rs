@@ -4,6 +4,7 @@
 //! Lock order: the configuration space before the core, never the other way round.
 
 use std::fs::File;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ use pci_emu::{ConfigSpace, Identity, Msix, SetIrqs};
 
 use crate::bus::{self, Action};
 use crate::dma::Dma;
+use crate::fault::spec::{Arm, Deed, LinkFec, LinkSpeed, Version};
+use crate::fault::{Faults, Hook};
 use crate::fw::{Firmware, FwConfig};
 use crate::hw::Hw;
 use crate::intr::IrqSink;
@@ -25,7 +28,7 @@ use crate::queue::DataPath;
 use crate::stats::Counter;
 use crate::wake::Sleeper;
 
-/// MSI-X vectors of the function.
+/// Most MSI-X vectors a function has.
 pub const VECTORS: u16 = 256;
 /// Bytes of BAR2, which holds the MSI-X table and the pending bits.
 const BAR2_SIZE: u64 = 0x4000;
@@ -55,8 +58,14 @@ pub struct Config {
     pub mac: [u8; 6],
     /// Speed and error correction.
     pub link: LinkMode,
+    /// Device serial number instead of the one made of `mac`; `Some(None)`: there is none.
+    pub serial: Option<Option<u64>>,
+    /// MSI-X vectors, 1 to [`VECTORS`].
+    pub vectors: u16,
     /// What the firmware announces.
     pub firmware: FwConfig,
+    /// What decides where faults leave a choice.
+    pub seed: u64,
     /// The far end of the cable.
     pub cable: Box<dyn Endpoint>,
 }
@@ -94,10 +103,14 @@ pub struct Device {
 struct MsixSink {
     msix: Arc<Msix>,
     fired: Box<[Counter]>,
+    faults: Arc<Faults>,
 }
 
 impl IrqSink for MsixSink {
     fn trigger(&self, vector: u8) {
+        if self.faults.msix_lost(vector) {
+            return;
+        }
         if let Some(fired) = self.fired.get(usize::from(vector)) {
             fired.count();
         }
@@ -125,19 +138,21 @@ impl Device {
     pub fn new(config: Config) -> std::io::Result<Self> {
         let msix = Arc::new(Msix::new(VECTORS));
         let fired = (0..VECTORS).map(|_| Counter::default()).collect();
+        let faults = Arc::new(Faults::new(config.seed));
         let sink = Arc::new(MsixSink {
             msix: msix.clone(),
             fired,
+            faults: faults.clone(),
         });
-        let hw = Hw::new(sink.clone(), config.link)?;
+        let hw = Hw::with_faults(sink.clone(), config.link, faults)?;
         let identity = Identity {
             vendor: 0x1d9b,
             device: 0x0013,
             class: 0x02_0000,
             bar_sizes: [r::BAR0_SIZE, BAR2_SIZE, BAR4_SIZE],
-            vectors: VECTORS,
+            vectors: config.vectors.clamp(1, VECTORS),
             pba_offset: PBA_OFFSET,
-            serial: serial_number(config.mac),
+            serial: config.serial.unwrap_or(Some(serial_number(config.mac))),
         };
         let device = Self {
             hw,
@@ -159,6 +174,9 @@ impl Device {
     /// Copies from `offset` of region `index` on into `buf`; what does not exist reads as ones.
     pub fn region_read(&self, index: u32, offset: u64, buf: &mut [u8]) {
         let stats = &self.hw.bus_stats;
+        if self.hw.faults.unplugged(index == region::CONFIG) {
+            return buf.fill(0xff);
+        }
         match index {
             region::BAR0 => read_dwords(offset, buf, |dword| {
                 stats.mmio_reads.count();
@@ -170,11 +188,13 @@ impl Device {
             },
             region::BAR4 => read_dwords(offset, buf, |dword| {
                 stats.fw_reads.count();
-                self.firmware.read(dword)
+                let value = self.firmware.read(dword);
+                self.hw.faults.fw_window_read(dword, value)
             }),
             region::CONFIG => {
                 stats.config_reads.count();
                 self.config.lock().read(offset, buf);
+                self.hw.faults.config_read(offset, buf);
             }
             _ => buf.fill(0xff),
         }
@@ -182,6 +202,9 @@ impl Device {
 
     /// Writes `buf` from `offset` of region `index` on; what does not exist is ignored.
     pub fn region_write(&self, index: u32, offset: u64, buf: &[u8]) {
+        if self.hw.faults.unplugged(index == region::CONFIG) {
+            return;
+        }
         match index {
             region::BAR0 => write_dwords(offset, buf, |dword, value| self.csr_write(dword, value)),
             region::BAR4 => write_dwords(offset, buf, |dword, value| {
@@ -215,7 +238,8 @@ impl Device {
 
     fn firmware_write(&self, dword: u32, value: u32) {
         self.hw.bus_stats.fw_writes.count();
-        if self.firmware.write(dword, value, &self.hw.intr) {
+        let Self { hw, firmware, .. } = self;
+        if firmware.write(dword, value, &hw.intr, &hw.faults) {
             self.hw.doorbells.kick();
         }
     }
@@ -302,6 +326,24 @@ impl Device {
     /// Moves frames until [`Self::stop`]; run this on a thread of its own.
     pub fn run_worker(&self) -> std::io::Result<()> {
         let mut sleeper = Sleeper::new(&self.hw.doorbells.waker)?;
+        // A panic unlocks the core; what it left there is thrown away.
+        while catch_unwind(AssertUnwindSafe(|| self.work(&mut sleeper)))
+            .map_err(|_| self.recover())
+            .unwrap_or(Ok(true))?
+        {}
+        Ok(())
+    }
+
+    /// The worker has panicked: the device loses everything, as it would in a reset of its own,
+    /// and goes on.
+    fn recover(&self) {
+        log::error!("the worker panicked: the device resets itself");
+        std::thread::sleep(PANIC_PAUSE);
+        self.reset_core();
+    }
+
+    /// Moves frames until [`Self::stop`]; false when that is the reason to end.
+    fn work(&self, sleeper: &mut Sleeper) -> std::io::Result<bool> {
         while !self.stop.load(Ordering::SeqCst) {
             let (core, again) = self.round();
             if again {
@@ -311,11 +353,13 @@ impl Device {
             }
             let deadline = sleeper.watch(core.data.wait());
             let deadline = earlier(deadline, core.moderator.deadline());
+            let deadline = earlier(deadline, self.hw.faults.deadline(Instant::now()));
+            let deadline = earlier(deadline, self.firmware.deadline());
             MutexGuard::unlock_fair(core);
             let busy = || self.hw.doorbells.pending() || self.stop.load(Ordering::SeqCst);
             sleeper.sleep(&self.hw.doorbells.waker, deadline, busy)?;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Does one bounded round of the worker's work; `true` if there is more to do at once.
@@ -328,12 +372,118 @@ impl Device {
     fn round(&self) -> (MutexGuard<'_, Core>, bool) {
         let changed = self.hw.doorbells.start_round();
         let mut core = self.core.lock();
-        if changed {
+        self.suffer(&mut core);
+        if changed || self.firmware.is_waiting() {
             let dma = Dma::new(&self.hw, &core.mem);
             self.firmware.service(&dma, &self.hw.intr);
         }
         let again = core.round(&self.hw);
         (core, again)
+    }
+
+    /// What faults do to the device by themselves, without an access of the host.
+    #[expect(
+        clippy::panic,
+        reason = "how the worker recovers from one has to be tested"
+    )]
+    fn suffer(&self, core: &mut Core) {
+        let faults = &self.hw.faults;
+        let now = Instant::now();
+        if faults.take_panic() {
+            panic!("asked for over the control socket");
+        }
+        if let Some(vector) = faults.stray_msix(now) {
+            self.sink.trigger(vector);
+        }
+        if faults.active().has(Hook::Dma) {
+            let dma = Dma::new(&self.hw, &core.mem);
+            for (addr, bytes) in faults.take_late(now) {
+                // The host may have taken the memory away meanwhile.
+                let _ = dma.write(addr, &bytes);
+            }
+        }
+    }
+
+    /// Arms a fault; returns its number.
+    pub fn arm(&self, arm: Arm) -> u64 {
+        let id = self.hw.faults.arm(arm);
+        self.hw.doorbells.kick();
+        id
+    }
+
+    /// Disarms fault `id`, or all; returns how many that were.
+    pub fn disarm(&self, id: Option<u64>) -> usize {
+        let count = self.hw.faults.disarm(id);
+        self.hw.doorbells.kick();
+        count
+    }
+
+    /// Makes something happen at once.
+    pub fn inflict(&self, deed: Deed) {
+        log::info!("now: {deed:?}");
+        match deed {
+            Deed::Reset {} => self.reset(),
+            Deed::Flr {} => self.reset_core(),
+            Deed::FwRestart { mailbox, tcam } => self.restart_firmware(mailbox, tcam),
+            Deed::Firmware {
+                version,
+                commit,
+                link_speed,
+                fec,
+            } => self.configure(version, commit, link_speed, fec),
+            Deed::FwSend { hex } => self.firmware.send(hex.0),
+            Deed::CsrWrite { csr, value } => self.hw.csr.store(csr, value),
+            Deed::Msix { vector } => self.sink.trigger(vector),
+            Deed::WorkerPanic {} => self.hw.faults.panic_worker(),
+        }
+        self.hw.doorbells.kick();
+    }
+
+    fn restart_firmware(&self, mailbox: bool, tcam: bool) {
+        if tcam {
+            let transmit = r::TCE_RAM_FIRST..=r::TCE_RAM_LAST;
+            for csr in transmit.chain(r::RPC_ACTIONS_FIRST..=r::RPC_ACTIONS_LAST) {
+                self.hw.csr.store(csr, 0);
+            }
+            self.hw.rpc_generation.fetch_add(1, Ordering::Release);
+        }
+        // The core lock keeps the worker from answering half of a message.
+        let _core = self.core.lock();
+        self.firmware.restart(mailbox, &self.hw.intr);
+    }
+
+    fn configure(
+        &self,
+        version: Option<Version>,
+        commit: Option<String>,
+        speed: Option<LinkSpeed>,
+        fec: Option<LinkFec>,
+    ) {
+        let mut mode = self.hw.mac.mode();
+        mode.speed = speed.map_or(mode.speed, Into::into);
+        mode.fec = fec.map_or(mode.fec, Into::into);
+        self.hw.mac.set_mode(&self.hw.csr, mode);
+        self.firmware.configure(|config| {
+            config.version = version.map_or(config.version, |version| version.0);
+            config.commit = commit.unwrap_or_else(|| std::mem::take(&mut config.commit));
+            config.link_speed = mode.speed as u32;
+            config.link_fec = mode.effective_fec() as u32;
+        });
+    }
+
+    /// The registers `first..=last` as they are, without the effects of a read by the host.
+    pub fn peek_csrs(&self, first: u32, last: u32) -> Vec<u32> {
+        let last = last.min(r::CSR_COUNT.saturating_sub(1));
+        (first..=last).map(|csr| bus::peek(&self.hw, csr)).collect()
+    }
+
+    /// The dwords `first..=last` of the firmware window.
+    pub fn peek_window(&self, first: u32, last: u32) -> Vec<u32> {
+        // CAST: BAR4 has 32,768 dwords.
+        let last = last.min((BAR4_SIZE / 4) as u32 - 1);
+        (first..=last)
+            .map(|dword| self.firmware.read(dword))
+            .collect()
     }
 
     /// Ends [`Self::run_worker`].
@@ -363,7 +513,9 @@ impl Core {
     /// One bounded round of the data path; `true` if there is more to do at once.
     fn round(&mut self, hw: &Hw) -> bool {
         let again = self.with_data(hw, |data, cx| data.service(cx));
-        hw.mac.set_cable(hw, self.data.link_up());
+        let down = hw.faults.link_down(Instant::now());
+        hw.mac.cut(down);
+        hw.mac.set_cable(hw, self.data.link_up() && !down);
         self.moderator.expire(hw, Instant::now());
         self.moderator.flush(hw);
         again
@@ -407,6 +559,9 @@ fn write_dwords(offset: u64, buf: &[u8], write: impl Fn(u32, u32)) {
         }
     }
 }
+
+/// How long the worker waits after a panic, so that one which repeats does not fill the log.
+const PANIC_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the worker sleeps at most, so that nothing is ever lost for longer than this.
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_secs(1);

@@ -8,6 +8,8 @@
 use fbnic_defs::csr as r;
 use guest_mem::GuestMem;
 
+use crate::fault::spec::Direction;
+use crate::fault::{Active, Faults, FrameWrite, Hook};
 use crate::hw::Hw;
 
 /// Why a transfer did not happen.
@@ -16,6 +18,9 @@ pub enum DmaError {
     /// Bus mastering is off for this direction.
     #[error("bus mastering is off")]
     Gated,
+    /// A fault refuses it.
+    #[error("the transfer was refused on purpose")]
+    Refused,
     /// The guest named memory that is not there.
     #[error(transparent)]
     Memory(#[from] guest_mem::Error),
@@ -26,22 +31,35 @@ pub enum DmaError {
 pub struct Dma<'a> {
     hw: &'a Hw,
     mem: &'a GuestMem,
+    active: Active,
 }
 
 impl<'a> Dma<'a> {
     /// The bus master of `hw` over `mem`.
     pub fn new(hw: &'a Hw, mem: &'a GuestMem) -> Self {
-        Self { hw, mem }
+        let active = hw.faults.active();
+        Self { hw, mem, active }
+    }
+
+    /// The faults that concern the data path, as they were when the round started.
+    pub(crate) fn faults(&self, hook: Hook) -> Option<&'a Faults> {
+        self.active.has(hook).then_some(&*self.hw.faults)
+    }
+
+    /// Whether the device has been pulled out.
+    fn unplugged(&self) -> bool {
+        self.faults(Hook::Unplugged)
+            .is_some_and(|faults| faults.unplugged(false))
     }
 
     /// Whether transfers from the host to the device may happen.
     pub fn can_read(&self) -> bool {
-        self.hw.can_dma(r::PUL_OB_TLP_HDR_AR_CFG)
+        self.hw.can_dma(r::PUL_OB_TLP_HDR_AR_CFG) && !self.unplugged()
     }
 
     /// Whether transfers from the device to the host may happen.
     pub fn can_write(&self) -> bool {
-        self.hw.can_dma(r::PUL_OB_TLP_HDR_AW_CFG)
+        self.hw.can_dma(r::PUL_OB_TLP_HDR_AW_CFG) && !self.unplugged()
     }
 
     /// Whether `addr..addr + len` is memory the device can read and write.
@@ -61,6 +79,16 @@ impl<'a> Dma<'a> {
         Ok(self.mem.write(addr, buf)?)
     }
 
+    /// Copies a piece of a frame to guest memory from `addr` on.
+    pub fn write_frame(&self, addr: u64, buf: &[u8]) -> Result<(), DmaError> {
+        let wrong = self.faults(Hook::Dma).map(|f| f.frame_write(addr, buf));
+        match wrong {
+            None => self.write(addr, buf),
+            Some(FrameWrite::To(addr)) => self.write(addr, buf),
+            Some(FrameWrite::Later) => Ok(()),
+        }
+    }
+
     /// Reads the little-endian word at `addr`, which is a multiple of 8, in one access.
     pub fn load_u64(&self, addr: u64) -> Result<u64, DmaError> {
         self.gate_read(8)?;
@@ -74,10 +102,18 @@ impl<'a> Dma<'a> {
         Ok(self.mem.store_u64_release(addr, word)?)
     }
 
+    fn refuse(&self, direction: Direction) -> Result<(), DmaError> {
+        match self.faults(Hook::Dma) {
+            Some(faults) if faults.dma_refused(direction) => Err(DmaError::Refused),
+            _ => Ok(()),
+        }
+    }
+
     fn gate_read(&self, len: usize) -> Result<(), DmaError> {
         if !self.can_read() {
             return Err(DmaError::Gated);
         }
+        self.refuse(Direction::Read)?;
         self.hw.csr.add64(r::PUL_USER_OB_RD_TLP_CNT, 1);
         self.hw
             .csr
@@ -89,6 +125,7 @@ impl<'a> Dma<'a> {
         if !self.can_write() {
             return Err(DmaError::Gated);
         }
+        self.refuse(Direction::Write)?;
         self.hw.csr.add64(r::PUL_USER_OB_WR_TLP_CNT, 1);
         self.hw
             .csr

@@ -9,6 +9,7 @@ use fbnic_defs::csr as r;
 use parking_lot::Mutex;
 
 use crate::csr::CsrFile;
+use crate::fault::Faults;
 use crate::intr::{Intr, IrqSink};
 use crate::mac::{LinkMode, Mac};
 use crate::ptp::Ptp;
@@ -35,11 +36,22 @@ pub struct Hw {
     pub unknown: Unknown,
     /// What the guest did, for benchmarks.
     pub bus_stats: BusStats,
+    /// What goes wrong on purpose.
+    pub faults: Arc<Faults>,
 }
 
 impl Hw {
     /// The device after power-on, sending interrupts to `sink`.
     pub fn new(sink: Arc<dyn IrqSink>, mode: LinkMode) -> std::io::Result<Self> {
+        Self::with_faults(sink, mode, Arc::new(Faults::new(0)))
+    }
+
+    /// The same with faults that somebody else knows of too.
+    pub fn with_faults(
+        sink: Arc<dyn IrqSink>,
+        mode: LinkMode,
+        faults: Arc<Faults>,
+    ) -> std::io::Result<Self> {
         Ok(Self {
             csr: CsrFile::new(),
             intr: Intr::new(sink),
@@ -50,6 +62,7 @@ impl Hw {
             bus_master: AtomicBool::new(false),
             unknown: Unknown::default(),
             bus_stats: BusStats::default(),
+            faults,
         })
     }
 
@@ -62,6 +75,7 @@ impl Hw {
         self.mac.reset(&self.csr);
         self.intr.reset();
         self.ptp.reset();
+        self.faults.reset();
         self.doorbells.take_tx();
         self.doorbells.take_rx();
         self.rpc_generation.fetch_add(1, Ordering::Release);

@@ -26,16 +26,18 @@
 //! | [`ptp`] | 13 | clock |
 //! | [`fw`] | 14 to 17 | mailbox and firmware |
 //! | [`stats`] | | what the guest did, for benchmarks |
+//! | [`fault`] | | what goes wrong on purpose |
 //!
 //! # What it does not implement
 //!
 //! No traffic through a management controller: frames for it are counted and dropped. Pause
-//! frames are neither sent nor obeyed. There is no fault injection.
+//! frames are neither sent nor obeyed.
 
 pub mod bus;
 pub mod csr;
 pub mod device;
 pub mod dma;
+pub mod fault;
 pub mod fw;
 pub mod hw;
 pub mod intr;

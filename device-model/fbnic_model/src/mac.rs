@@ -8,8 +8,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fbnic_defs::csr as r;
+use parking_lot::Mutex;
 
 use crate::csr::CsrFile;
+use crate::fault::spec::{LinkFec, LinkSpeed};
 use crate::hw::Hw;
 
 /// Speed and lanes of the port. The numbers are LINK_SPEED of the firmware's capabilities.
@@ -34,6 +36,27 @@ pub enum Fec {
     Rs = 2,
     /// Firecode (BASE-R).
     BaseR = 3,
+}
+
+impl From<LinkSpeed> for Speed {
+    fn from(speed: LinkSpeed) -> Self {
+        match speed {
+            LinkSpeed::R1x25 => Self::R1x25,
+            LinkSpeed::R2x25 => Self::R2x25,
+            LinkSpeed::R1x50 => Self::R1x50,
+            LinkSpeed::R2x50 => Self::R2x50,
+        }
+    }
+}
+
+impl From<LinkFec> for Fec {
+    fn from(fec: LinkFec) -> Self {
+        match fec {
+            LinkFec::None => Self::None,
+            LinkFec::Rs => Self::Rs,
+            LinkFec::BaseR => Self::BaseR,
+        }
+    }
 }
 
 /// How the port is configured.
@@ -100,8 +123,10 @@ impl LinkMode {
 
 /// MAC and PCS of the port.
 pub struct Mac {
-    mode: LinkMode,
+    mode: Mutex<LinkMode>,
     cable: AtomicBool,
+    /// A fault holds the link down: nothing passes.
+    cut: AtomicBool,
 }
 
 const TX_RESETS: u32 = r::SIG_MAC_IN0_RESET_TX_CLK | r::SIG_MAC_IN0_RESET_FF_TX_CLK;
@@ -111,14 +136,26 @@ impl Mac {
     /// A port in `mode` without a cable.
     pub fn new(mode: LinkMode) -> Self {
         Self {
-            mode,
+            mode: Mutex::new(mode),
             cable: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
         }
     }
 
     /// How the port is configured.
     pub fn mode(&self) -> LinkMode {
-        self.mode
+        *self.mode.lock()
+    }
+
+    /// Configures the port anew, as the firmware of another board would have.
+    pub fn set_mode(&self, csr: &CsrFile, mode: LinkMode) {
+        *self.mode.lock() = mode;
+        self.program(csr);
+    }
+
+    /// Lets nothing pass in either direction, whatever the cable says, or lets it pass again.
+    pub fn cut(&self, cut: bool) {
+        self.cut.store(cut, Ordering::Relaxed);
     }
 
     /// Whether the PCS has locked onto a signal.
@@ -157,20 +194,27 @@ impl Mac {
             r::SIG_PCS_INTR_MASK,
             r::SIG_PCS_INTR_LINK_UP | r::SIG_PCS_INTR_LINK_DOWN,
         );
-        let (in0, in1) = self.mode.pcs_in();
+        self.program(csr);
+    }
+
+    /// What the firmware writes into the PCS for the mode.
+    fn program(&self, csr: &CsrFile) {
+        let (in0, in1) = self.mode().pcs_in();
         csr.store(r::SIG_PCS_IN0, in0);
         csr.store(r::SIG_PCS_IN1, in1);
     }
 
     /// Whether frames from the host reach the wire.
     pub fn tx_enabled(&self, csr: &CsrFile) -> bool {
-        csr.load(r::MAC_COMMAND_CONFIG) & r::MAC_COMMAND_CONFIG_TX_ENA != 0
+        !self.cut.load(Ordering::Relaxed)
+            && csr.load(r::MAC_COMMAND_CONFIG) & r::MAC_COMMAND_CONFIG_TX_ENA != 0
             && csr.load(r::SIG_MAC_IN0) & TX_RESETS == 0
     }
 
     /// Whether frames from the wire reach the receive buffer.
     pub fn rx_enabled(&self, csr: &CsrFile) -> bool {
-        csr.load(r::MAC_COMMAND_CONFIG) & r::MAC_COMMAND_CONFIG_RX_ENA != 0
+        !self.cut.load(Ordering::Relaxed)
+            && csr.load(r::MAC_COMMAND_CONFIG) & r::MAC_COMMAND_CONFIG_RX_ENA != 0
             && csr.load(r::SIG_MAC_IN0) & RX_RESETS == 0
     }
 
@@ -182,7 +226,7 @@ impl Mac {
     /// Reads a register of PCS, RSFEC or SIG that is not plain storage.
     pub fn read(&self, csr: &CsrFile, index: u32) -> Option<u32> {
         let up = self.link();
-        let (out0, out1) = if up { self.mode.locks() } else { (0, 0) };
+        let (out0, out1) = if up { self.mode().locks() } else { (0, 0) };
         const PAGE_0: u32 = r::PCS_PAGE_0;
         const CTRL1: u32 = PAGE_0 + r::PCS_CTRL1;
         const STAT1: u32 = PAGE_0 + r::PCS_STAT1;
@@ -192,7 +236,7 @@ impl Mac {
         match index {
             r::SIG_PCS_OUT0 => Some(out0),
             r::SIG_PCS_OUT1 => Some(out1),
-            CTRL1 => Some(self.mode.pcs_ctrl1()),
+            CTRL1 => Some(self.mode().pcs_ctrl1()),
             STAT1 => Some(if up { r::PCS_STAT1_LSTATUS } else { 0 }),
             // Bit 12 is the receive link status, bit 0 the block lock.
             BASER_STAT1 => Some(if up { 0x1001 } else { 0 }),

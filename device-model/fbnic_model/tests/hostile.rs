@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use fbnic_defs::csr as r;
-use fbnic_model::device::region;
+use fbnic_model::device::{region, VECTORS};
 use fbnic_model::fw::FwConfig;
 use fbnic_model::mac::{Fec, LinkMode, Speed};
 use fbnic_model::{Config, Device};
@@ -117,6 +117,9 @@ impl Victim {
         ram.set_len(RAM).unwrap();
         let device = Device::new(Config {
             mac: [2, 0, 0, 0, 0, 1],
+            serial: None,
+            vectors: VECTORS,
+            seed: 0,
             link: LinkMode {
                 speed: Speed::R2x50,
                 fec: Fec::Rs,

@@ -42,8 +42,8 @@ pub struct Identity {
     pub vectors: u16,
     /// Register offset of the MSI-X pending bits in BAR2; the table is at 0.
     pub pba_offset: u32,
-    /// Device serial number.
-    pub serial: u64,
+    /// Device serial number; without one there is no such capability.
+    pub serial: Option<u64>,
 }
 
 /// What a configuration write asks of the device.
@@ -222,8 +222,15 @@ impl ConfigSpace {
     }
 
     fn extended(&mut self) {
-        self.put32(DSN, 0x0003 | 1 << 16 | (AER as u32) << 20);
-        self.put(DSN + 4, &self.identity.serial.to_le_bytes());
+        // Extended capabilities start here whatever there is: an empty one leads to the next.
+        let id = if self.identity.serial.is_some() {
+            0x0003
+        } else {
+            0
+        };
+        self.put32(DSN, id | 1 << 16 | (AER as u32) << 20);
+        let serial = self.identity.serial.unwrap_or(0);
+        self.put(DSN + 4, &serial.to_le_bytes());
         // AER version 2: status registers clear on write, masks and severities are plain.
         self.put32(AER, 0x0001 | 2 << 16);
         self.write_one_to_clear(AER + 0x04, &0x01ff_f030u32.to_le_bytes());
@@ -248,7 +255,7 @@ mod tests {
             bar_sizes: [0x20_0000, 0x4000, 0x2_0000],
             vectors: 256,
             pba_offset: 0x2000,
-            serial: 0x0011_22ff_fe33_4455,
+            serial: Some(0x0011_22ff_fe33_4455),
         })
     }
 

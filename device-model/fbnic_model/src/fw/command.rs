@@ -79,6 +79,11 @@ impl Commands {
         }
     }
 
+    /// What the firmware announces.
+    pub fn config(&mut self) -> &mut FwConfig {
+        &mut self.config
+    }
+
     /// The host function was reset: nobody owns the port or waits for anything.
     pub fn host_reset(&mut self) {
         self.owned = false;
@@ -133,7 +138,7 @@ impl Commands {
         }
         cap.u32(0x04, config.version)
             .u32(0x05, 1)
-            .string(0x06, "emulated")
+            .string(0x06, &config.commit)
             .u32(0x08, 0)
             .u32(0x0a, config.link_speed)
             .u32(0x0b, config.link_fec)

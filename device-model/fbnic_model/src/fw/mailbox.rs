@@ -9,6 +9,7 @@
 use fbnic_defs::fw::{MboxDesc, MAX_MSG, RING_SLOTS};
 
 use crate::dma::{Dma, DmaError};
+use crate::fault::Hook;
 
 /// Which ring: its place in BAR4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,17 @@ impl Mailbox {
         Some(ring)
     }
 
+    /// The firmware has restarted and finds its place in the rings as the host left them: at the
+    /// first slot of the Tx ring that is not finished, and behind the one free slot of the Rx
+    /// ring, which the host keeps filled otherwise.
+    pub fn find_place(&mut self) {
+        let [rx, _] = &self.desc;
+        let free = rx.iter().position(|desc| *desc as u32 == 0);
+        self.head = [free.map_or(0, |free| (free + 1) % RING_SLOTS), 0];
+        self.skip_done(Ring::Tx);
+        self.skip_done(Ring::Rx);
+    }
+
     /// Walks the head of `ring` over finished slots, once around at the most.
     fn skip_done(&mut self, ring: Ring) {
         for _ in 0..RING_SLOTS {
@@ -104,11 +116,18 @@ impl Mailbox {
     /// Takes the next message of the host.
     ///
     /// `None`: there is none, or the host has not opened the gate for reads. An error completes
-    /// the descriptor with FW_ERR.
-    pub fn receive(&mut self, dma: &Dma<'_>) -> Option<Result<Vec<u8>, DmaError>> {
+    /// the descriptor with FW_ERR, as it is when `refuse` says so of the message.
+    pub fn receive(
+        &mut self,
+        dma: &Dma<'_>,
+        refuse: impl FnOnce(&[u8]) -> bool,
+    ) -> Option<Result<Vec<u8>, DmaError>> {
         let desc = self.owned(Ring::Tx).filter(|_| dma.can_read())?;
         let mut bytes = vec![0; usize::from(desc.len()).min(MAX_MSG)];
-        let result = dma.read(desc.addr(), &mut bytes);
+        let mut result = dma.read(desc.addr(), &mut bytes);
+        if result.is_ok() && refuse(&bytes) {
+            result = Err(DmaError::Refused);
+        }
         self.complete(
             Ring::Tx,
             desc.with_fw_cmpl(true).with_fw_err(result.is_err()),
@@ -132,6 +151,10 @@ impl Mailbox {
                 log::warn!("firmware: cannot write a message: {error}");
                 desc.with_len(0).with_fw_err(true)
             }
+        };
+        let desc = match dma.faults(Hook::Firmware) {
+            Some(faults) => faults.mailbox_descriptor(desc),
+            None => desc,
         };
         self.complete(Ring::Rx, desc.with_fw_cmpl(true));
         true

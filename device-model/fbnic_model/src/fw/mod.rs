@@ -13,12 +13,14 @@ mod qsfp;
 pub mod tlv;
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use fbnic_defs::fw::msg;
 use parking_lot::Mutex;
 
 use crate::dma::Dma;
+use crate::fault::{firmware as fault, Faults, Hook};
 use crate::intr::Intr;
 use command::{known_attribute, Commands};
 use mailbox::{Mailbox, Ring};
@@ -28,6 +30,8 @@ use tlv::Message;
 const IPC_FIRST: u32 = 0x6000;
 /// Messages kept while the host has posted no buffer; more are dropped and logged.
 const MAX_WAITING: usize = 64;
+/// Longest time a fault can hold back an answer.
+const LONGEST_DELAY: Duration = Duration::from_secs(600);
 /// Vector of the mailbox.
 const VECTOR: u8 = 0;
 
@@ -38,6 +42,8 @@ pub struct FwConfig {
     pub version: u32,
     /// LINK_SPEED: 1 = 25G, 2 = 50G on two lanes, 3 = 50G on one, 4 = 100G.
     pub link_speed: u32,
+    /// Commit of the running version.
+    pub commit: String,
     /// LINK_FEC: 1 = none, 2 = RS, 3 = BASE-R.
     pub link_fec: u32,
     /// Addresses of the board's management controller; empty: there is none.
@@ -48,6 +54,7 @@ impl Default for FwConfig {
     fn default() -> Self {
         Self {
             version: 0x1907_1902,
+            commit: "emulated".into(),
             link_speed: 4,
             link_fec: 2,
             bmc_macs: Vec::new(),
@@ -58,12 +65,16 @@ impl Default for FwConfig {
 /// The firmware and its side of the mailbox.
 pub struct Firmware {
     state: Mutex<State>,
+    /// Some answers are held back until their time.
+    delayed: AtomicBool,
 }
 
 struct State {
     mailbox: Mailbox,
     commands: Commands,
     waiting: VecDeque<Vec<u8>>,
+    /// Answers a fault holds back, with the time they go.
+    delayed: Vec<(Instant, Vec<u8>)>,
     dropped: u64,
     booted: Instant,
 }
@@ -76,9 +87,11 @@ impl Firmware {
                 mailbox: Mailbox::new(),
                 commands: Commands::new(config),
                 waiting: VecDeque::new(),
+                delayed: Vec::new(),
                 dropped: 0,
                 booted: Instant::now(),
             }),
+            delayed: AtomicBool::new(false),
         }
     }
 
@@ -87,15 +100,47 @@ impl Firmware {
     pub fn reset(&self, intr: &Intr) {
         let mut state = self.state.lock();
         state.mailbox = Mailbox::new();
-        state.waiting.clear();
-        state.commands.host_reset();
+        state.forget();
         intr.raise(VECTOR);
     }
 
     /// A restart of the firmware: its uptime begins anew and it forgets what the host asked.
-    pub fn restart(&self, intr: &Intr) {
-        self.state.lock().booted = Instant::now();
-        self.reset(intr);
+    ///
+    /// The descriptors are shared memory and survive, unless `mailbox` says otherwise.
+    pub fn restart(&self, mailbox: bool, intr: &Intr) {
+        let mut state = self.state.lock();
+        log::info!("firmware restarts");
+        state.booted = Instant::now();
+        state.forget();
+        match mailbox {
+            true => state.mailbox = Mailbox::new(),
+            false => state.mailbox.find_place(),
+        }
+        intr.raise(VECTOR);
+    }
+
+    /// Changes what the firmware announces from now on.
+    pub fn configure(&self, change: impl FnOnce(&mut FwConfig)) {
+        change(self.state.lock().commands.config());
+    }
+
+    /// Sends `message` to the host as if the firmware had thought of it by itself. The caller
+    /// sees to it that [`Self::service`] is called.
+    pub fn send(&self, message: Vec<u8>) {
+        self.state.lock().enqueue(message);
+    }
+
+    /// When [`Self::service`] is to be called although nothing happened.
+    pub fn deadline(&self) -> Option<Instant> {
+        if !self.is_waiting() {
+            return None;
+        }
+        self.state.lock().delayed.iter().map(|(at, _)| *at).min()
+    }
+
+    /// Whether [`Self::service`] has something to do that no host's access announced.
+    pub fn is_waiting(&self) -> bool {
+        self.delayed.load(Ordering::Relaxed)
     }
 
     /// Reads dword `dword` of BAR4. The CRM region reads 0: OTP is healthy.
@@ -107,12 +152,12 @@ impl Firmware {
     }
 
     /// Writes dword `dword` of BAR4; true if the worker has to call [`Self::service`].
-    pub fn write(&self, dword: u32, value: u32, intr: &Intr) -> bool {
+    pub fn write(&self, dword: u32, value: u32, intr: &Intr, faults: &Faults) -> bool {
         let Some(at) = dword.checked_sub(IPC_FIRST) else {
             return false;
         };
         let ring = self.state.lock().mailbox.write(at as usize, value);
-        if ring == Some(Ring::Tx) {
+        if ring == Some(Ring::Tx) && !faults.firmware_dead() {
             // The bring-up handshake waits for this answer to any write of the ring.
             intr.raise(VECTOR);
         }
@@ -122,14 +167,26 @@ impl Firmware {
     /// Takes the host's messages and hands over the answers, as far as the host let DMA in.
     pub fn service(&self, dma: &Dma<'_>, intr: &Intr) {
         let mut state = self.state.lock();
+        let faults = dma.faults(Hook::Firmware);
+        if faults.is_some_and(Faults::firmware_dead) {
+            return;
+        }
+        let refuse = |bytes: &[u8]| {
+            faults.is_some_and(|faults| {
+                Message::peek_id(bytes).is_some_and(|id| faults.request_refused(id))
+            })
+        };
         let mut progress = false;
-        while let Some(message) = state.mailbox.receive(dma) {
+        while let Some(message) = state.mailbox.receive(dma, refuse) {
             progress = true;
             match message {
-                Ok(bytes) => state.handle(&bytes),
+                Ok(bytes) => state.handle(&bytes, faults),
                 Err(error) => log::warn!("firmware: cannot read a message: {error}"),
             }
         }
+        state.release(Instant::now());
+        self.delayed
+            .store(!state.delayed.is_empty(), Ordering::Relaxed);
         while let Some(message) = state.waiting.pop_front() {
             if !state.mailbox.send(dma, &message) {
                 state.waiting.push_front(message);
@@ -144,8 +201,25 @@ impl Firmware {
 }
 
 impl State {
+    /// Forgets the host: what it asked, and what was on its way to it.
+    fn forget(&mut self) {
+        self.waiting.clear();
+        self.delayed.clear();
+        self.commands.host_reset();
+    }
+
+    /// Puts delayed answers whose time has come among those that wait for a buffer.
+    fn release(&mut self, now: Instant) {
+        let (due, later) = std::mem::take(&mut self.delayed)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
+        self.delayed = later;
+        let due: Vec<(Instant, Vec<u8>)> = due;
+        due.into_iter().for_each(|(_, answer)| self.enqueue(answer));
+    }
+
     /// Acts on one message of the host.
-    fn handle(&mut self, bytes: &[u8]) {
+    fn handle(&mut self, bytes: &[u8], faults: Option<&Faults>) {
         let message = match Message::parse(bytes, known_attribute) {
             Ok(message) => message,
             Err(error) => {
@@ -154,14 +228,42 @@ impl State {
             }
         };
         log::debug!("firmware: message {:#x}", message.id());
-        if message.id() == msg::TEST {
-            self.enqueue(bytes.to_vec());
-            return;
-        }
         let uptime = u64::try_from(self.booted.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match self.commands.answer(&message, uptime) {
-            Ok(answers) => answers.into_iter().for_each(|answer| self.enqueue(answer)),
+        let answers = match message.id() {
+            msg::TEST => Ok(vec![bytes.to_vec()]),
+            _ => self.commands.answer(&message, uptime),
+        };
+        match answers {
+            Ok(answers) => self.deliver(message.id(), answers, faults),
             Err(error) => log::warn!("firmware: message {:#x}: {error}", message.id()),
+        }
+    }
+
+    /// Sends the answers to request `id`, or what a fault makes of them.
+    fn deliver(&mut self, id: u16, answers: Vec<Vec<u8>>, faults: Option<&Faults>) {
+        match faults.and_then(|faults| faults.answers(id)) {
+            None => answers.into_iter().for_each(|answer| self.enqueue(answer)),
+            Some(fault::Answers::Silence) => {}
+            Some(fault::Answers::Late(delay)) => {
+                let due = Instant::now() + delay.min(LONGEST_DELAY);
+                let room = MAX_WAITING.saturating_sub(self.delayed.len());
+                let late = answers.into_iter().take(room).map(|answer| (due, answer));
+                self.delayed.extend(late);
+            }
+            Some(fault::Answers::Error(error)) => {
+                let id = |answer: &Vec<u8>| Message::peek_id(answer);
+                for id in answers.iter().filter_map(id) {
+                    if let Some(Ok(answer)) = fault::error_answer(id, error) {
+                        self.enqueue(answer);
+                    }
+                }
+            }
+            Some(fault::Answers::Replaced(bytes)) => self.enqueue(bytes),
+            Some(fault::Answers::Mangled(how, chance)) => {
+                for answer in answers {
+                    self.enqueue(fault::mangle(answer, how, chance));
+                }
+            }
         }
     }
 

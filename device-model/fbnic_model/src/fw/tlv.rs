@@ -80,7 +80,13 @@ impl<'a> Message<'a> {
         Ok(Self { id, attrs })
     }
 
-    /// The message identifier of `bytes` without a look at the rest.
+    /// The message identifier of `bytes` without a look at the rest, if they are a message.
+    pub fn peek_id(bytes: &[u8]) -> Option<u16> {
+        let (kind, _) = header(bytes).ok()?;
+        (kind & IS_MSG != 0).then_some(kind & TYPE_MASK)
+    }
+
+    /// The message identifier.
     pub fn id(&self) -> u16 {
         self.id
     }

@@ -10,6 +10,7 @@ use fbnic_defs::csr as r;
 use super::ring::{Ring, RingRegs};
 use crate::device::Cx;
 use crate::dma::{Dma, DmaError};
+use crate::fault::{Distortion, Faults, Hook};
 use crate::hw::Hw;
 use crate::moderation::CqKind;
 
@@ -43,6 +44,10 @@ pub(super) struct CompletionRing {
     phase: bool,
     /// Descriptors written since [`CompletionRing::publish`].
     unannounced: u32,
+    /// Number of the queue set, for faults.
+    queue: u32,
+    /// A completion that a fault writes after the next one.
+    held: Option<u64>,
 }
 
 impl CompletionRing {
@@ -58,14 +63,22 @@ impl CompletionRing {
             tail: 0,
             phase: true,
             unannounced: 0,
+            queue: 0,
+            held: None,
         }
     }
 
     /// Acts on a write to the control register.
     pub fn control(&mut self, cx: &mut Cx<'_>, queue: u32, value: u32) {
+        let was_enabled = self.ring.enabled;
+        self.queue = queue;
         if self.ring.control(cx.hw, queue, self.regs, value) {
+            self.held = None;
             self.tail = 0;
             self.phase = true;
+        }
+        if !self.ring.enabled && was_enabled && cx.hw.faults.completes_after_disable() {
+            let _ = self.write(cx.dma, 0, self.phase);
         }
         if !self.ring.enabled {
             self.unannounced = 0;
@@ -90,7 +103,42 @@ impl CompletionRing {
     ///
     /// Fails without effect when the entry cannot be written.
     pub fn push(&mut self, dma: Dma<'_>, descriptor: u64) -> Result<(), DmaError> {
-        let done = if self.phase { DONE } else { 0 };
+        match dma.faults(Hook::Completion) {
+            None => self.write(dma, descriptor, self.phase),
+            Some(faults) => self.push_distorted(dma, faults, descriptor),
+        }
+    }
+
+    /// Writes what a fault makes of `descriptor`, and after it what one held back before.
+    fn push_distorted(
+        &mut self,
+        dma: Dma<'_>,
+        faults: &Faults,
+        descriptor: u64,
+    ) -> Result<(), DmaError> {
+        match faults.distort(self.kind, self.queue, descriptor) {
+            None => self.write(dma, descriptor, self.phase)?,
+            Some(Distortion::Replace(other)) => self.write(dma, other, self.phase)?,
+            Some(Distortion::WrongPhase) => self.write(dma, descriptor, !self.phase)?,
+            Some(Distortion::Omit) => {}
+            Some(Distortion::Twice) => {
+                self.write(dma, descriptor, self.phase)?;
+                self.write(dma, descriptor, self.phase)?;
+            }
+            Some(Distortion::HoldBack) if self.held.is_none() => {
+                self.held = Some(descriptor);
+                return Ok(());
+            }
+            Some(Distortion::HoldBack) => self.write(dma, descriptor, self.phase)?,
+        }
+        match self.held.take() {
+            Some(held) => self.write(dma, held, self.phase),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&mut self, dma: Dma<'_>, descriptor: u64, phase: bool) -> Result<(), DmaError> {
+        let done = if phase { DONE } else { 0 };
         dma.store_u64_release(self.ring.entry(self.tail), (descriptor & !DONE) | done)?;
         self.tail = self.ring.wrap(self.tail + 1);
         if self.tail == 0 {

@@ -32,6 +32,7 @@ use super::ring::{Ring, RingRegs};
 use super::Round;
 use crate::device::Cx;
 use crate::dma::Dma;
+use crate::fault::Hook;
 use crate::hw::Hw;
 use crate::moderation::CqKind;
 use crate::rpc::{l3_kind, l4_kind, Verdict};
@@ -506,7 +507,9 @@ fn place(
     let open = set
         .open
         .filter(|open| rules.fits(open.offset, header.len()));
-    if !cx.dma.can_read()
+    let stalled = cx.dma.faults(Hook::Stall);
+    if stalled.is_some_and(|faults| faults.stalled(queue, false))
+        || !cx.dma.can_read()
         || !cx.dma.can_write()
         || open.is_none() && set.headers.available(cx.hw, queue) == 0
         || pieces > 0 && !has_payload_buffers(cx.hw, queue, set, pieces)
@@ -561,7 +564,7 @@ fn fill(
         },
     };
     let addr = fragment.buffer.addr() + fragment.offset as u64;
-    cx.dma.write(addr, header).ok()?;
+    cx.dma.write_frame(addr, header).ok()?;
     let next = rules.next_offset(fragment.offset, header.len());
     if rules.fits(next, rules.max_header) {
         set.open = Some(OpenFragment {
@@ -580,7 +583,7 @@ fn fill(
         .with_page_fin(set.open.is_none());
     for (piece, descriptor) in payload.chunks(FRAGMENT).zip(rest) {
         let buffer = set.payloads.take(cx.dma)?;
-        cx.dma.write(buffer.addr(), piece).ok()?;
+        cx.dma.write_frame(buffer.addr(), piece).ok()?;
         // CAST: as above.
         *descriptor = RcdAl::new()
             .with_kind(rcd_type::PAY_AL)

@@ -27,6 +27,7 @@ use super::wire::Wire;
 use super::Round;
 use crate::device::Cx;
 use crate::dma::Dma;
+use crate::fault::Hook;
 use crate::hw::Hw;
 use crate::moderation::CqKind;
 use crate::rpc::TxDestinations;
@@ -264,6 +265,10 @@ impl TxEngine {
         let available = work.ring.distance(work.head, tail) as usize;
         if available == 0 {
             return Err(Left::Idle);
+        }
+        let stalled = cx.dma.faults(Hook::Stall);
+        if stalled.is_some_and(|faults| faults.stalled(queue, true)) {
+            return Err(Left::Blocked);
         }
         if !cx.dma.can_read() || !cx.dma.can_write() {
             return Err(Left::Blocked);
