@@ -597,11 +597,10 @@ impl Netdev {
     pub(crate) fn resume(&self, vectors: Arc<IrqVectors>) -> Result {
         let dev = self.0.lock();
         let net = self.0.data();
-        {
-            let mut config = net.config.lock();
-            let (tx, rx) = (config.num_tx, config.num_rx);
-            fit_queues(&mut config, tx, rx, &vectors);
-        }
+        let mut config = net.config();
+        let (tx, rx) = (config.num_tx, config.num_rx);
+        fit_queues(&mut config, tx, rx, &vectors);
+        net.store(&config);
         *net.vectors.lock() = Some(vectors);
         if dev.is_running() {
             let interface = Interface::open(net, &dev)?;

@@ -53,3 +53,21 @@ def function_reset(guest: Guest) -> None:
     """A reset through sysfs under traffic."""
     _survives(guest, 'echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"')
     _survives(guest, 'echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"')
+
+
+@case(rows=(4,))
+def resume_with_fewer_processors(guest: Guest) -> None:
+    """After a sleep from which one processor less wakes up, every flow finds a queue."""
+    sleep = "echo devices >/sys/power/pm_test && echo freeze >/sys/power/state"
+    guest.check("ready 1500; echo 1 >/sys/module/suspend/parameters/pm_test_delay; true")
+    cpu = "/sys/devices/system/cpu/cpu1/online"
+    try:
+        guest.check(f"echo 0 >{cpu} && {sleep}", 60)
+        guest.check("ready 1500", 60)
+        # Only TCP is spread by its ports. Nobody listens there, and every attempt is told so.
+        attempt = "far socat -u OPEN:/etc/hosts TCP:$NEAR4:$port,connect-timeout=5 2>&1"
+        guest.check(f"for port in {{7000..7029}}; do {attempt} | grep -q refused || fail no answer from $port; done", 200)
+    finally:
+        guest.check(f"echo 1 >{cpu}; {sleep}", 60)
+        guest.run('ethtool -L "$(near_if)" combined "$(nproc)"')
+    guest.check("ready 1500", 60)
