@@ -22,13 +22,13 @@ use kernel::{
 pub use kernel::irq::IrqReturn;
 
 /// Handles an interrupt in hard interrupt context.
-pub trait Handler: Send + Sync {
+pub trait Handler: Send + Sync + 'static {
     /// Called with interrupts of this CPU disabled; must not sleep.
     fn handle(&self) -> IrqReturn;
 }
 
 /// Handles an interrupt in a kernel thread.
-pub trait ThreadedHandler: Send + Sync {
+pub trait ThreadedHandler: Send + Sync + 'static {
     /// Called in process context while the interrupt line is masked; may sleep.
     fn handle_threaded(&self) -> IrqReturn;
 }

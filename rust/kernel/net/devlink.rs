@@ -25,7 +25,8 @@ use kernel::{
         c_void, //
     },
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    types::NotThreadSafe, //
 };
 
 /// What a driver answers to devlink requests.
@@ -159,7 +160,7 @@ impl<T: Operations> Devlink<T> {
         // SAFETY: The instance is valid by the type invariant.
         unsafe { bindings::devl_lock(self.devlink.as_ptr()) };
 
-        Guard(self)
+        Guard(self, NotThreadSafe)
     }
 
     /// # Safety
@@ -196,12 +197,12 @@ impl<T: Operations> Drop for Devlink<T> {
     }
 }
 
-/// Proof that the devlink instance lock is held.
-pub struct Guard<'a, T: Operations>(&'a Devlink<T>);
+/// Proof that this thread holds the devlink instance lock.
+pub struct Guard<'a, T: Operations>(&'a Devlink<T>, NotThreadSafe);
 
 impl<T: Operations> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: The guard exists, so the lock was taken by `Devlink::lock()`.
+        // SAFETY: The guard exists and is not `Send`, so this thread took the lock in `Devlink::lock()`.
         unsafe { bindings::devl_unlock(self.0.devlink.as_ptr()) };
     }
 }

@@ -77,8 +77,8 @@ impl<T: Operations> Private<T> {
 impl NetDevice {
     /// Returns the driver's data if this is a device with operations `T`.
     pub fn private<T: Operations>(&self) -> Option<&T> {
-        // SAFETY: By the type invariant. The operations tell who allocated the device, and the
-        // data lives as long as the device is registered, or being registered.
+        // SAFETY: By the type invariant. The operations tell who allocated the device. They are set
+        // once there is data, which lives until the device is no longer registered.
         unsafe {
             ptr::eq((*self.as_ptr()).netdev_ops, Adapter::<T>::netdev_ops())
                 .then(|| Private::<T>::of(self.as_ptr()))
@@ -149,7 +149,6 @@ impl<T: Operations> Allocation<T> {
         // `ethtool`, and the tables are static.
         unsafe {
             (*dev).dev.parent = ptr::from_ref(parent).cast_mut().cast();
-            (*dev).netdev_ops = Adapter::<T>::netdev_ops();
             (*dev).stat_ops = Adapter::<T>::stat_ops();
             (*dev).ethtool_ops = config.ethtool_ops;
             (*dev).request_ops_lock = true;
@@ -247,6 +246,9 @@ impl<T: Operations> Registration<T> {
         unsafe { data.__init(&raw mut (*Private::<T>::from_dev(dev)).data)? };
         // INVARIANT: The data was just initialized.
         let prepared = Prepared(allocation);
+        // SAFETY: The device is not registered yet. Only now there is data, which is what these
+        // operations tell `NetDevice::private`.
+        unsafe { (*dev).netdev_ops = Adapter::<T>::netdev_ops() };
         // SAFETY: The device is complete. The callbacks may be called from here on.
         to_result(unsafe { bindings::register_netdev(dev) })?;
         // INVARIANT: Registered.
