@@ -12,7 +12,7 @@ TEST := qemu-test
 SANDBOX := $(TEST)/sandbox
 
 .DEFAULT_GOAL := all
-.PHONY: all modules emulator setup update run test unit bench shell help clean distclean
+.PHONY: all modules emulator setup update run test unit soak bench shell help clean distclean
 
 all: modules
 
@@ -37,6 +37,9 @@ test:
 unit:
 	@$(TEST)/test --unit
 
+soak:
+	@$(TEST)/soak
+
 bench:
 	@$(TEST)/build module emulator
 	@bench/bench $(BENCH)
@@ -54,6 +57,7 @@ help:
 	'                  on a terminal, leaves you in a shell in the guest (Ctrl-D ends it)' \
 	'make test         all tests; the last line says how many passed and failed' \
 	'make unit         only the tests that need no guest' \
+	'make soak T=30m   traffic and random reconfiguration for as long as told; SEED= repeats a run' \
 	'make bench        throughput of the Rust driver, the C driver and e1000e, and their ratios;' \
 	'                  BENCH="--help" tells its options' \
 	'make emulator     build fbnic-emu, the emulated NIC' \

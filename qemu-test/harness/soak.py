@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command `make soak`: traffic and changes of everything, for as long as told.
+
+What happens is decided by a seed alone, so a run that fails can be had again. Between two
+checkpoints the driver is reconfigured under traffic at random; at a checkpoint it is unloaded, and
+everything it has ever allocated has to be back.
+"""
+
+import argparse
+import os
+import random
+import re
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import accel, case, kernels, paths
+from .agent import AgentError
+from .vm import Guest, GuestError, Spec
+
+# Free memory moves by some allocator caches from one checkpoint to the next; a leaked ring or
+# page pool in each of the loads between two looks is far above this.
+_SLACK_KB = 12 << 10
+# Checkpoints that fill caches which stay.
+_WARM = 2
+_ACTIONS_TO_CHECKPOINT = 12
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+# Packets pass again, however much traffic there is besides.
+_ALIVE = "wait_for 30 has_carrier $(near_if) && wait_for 30 ping -n -q -c 1 -W 1 $FAR4"
+
+Action = Callable[["Soak"], str]
+_ACTIONS: list[tuple[int, Action]] = []
+
+
+def _action(weight: int) -> Callable[[Action], Action]:
+    """Makes a function an action: it returns the bash that does it, by the dice of the run."""
+
+    def register(function: Action) -> Action:
+        _ACTIONS.append((weight, function))
+        return function
+
+    return register
+
+
+@dataclass
+class Soak:
+    """One run on a guest that has the driver loaded or not, as it likes."""
+
+    guest: Guest
+    seed: int
+    seconds: float
+    progress: Callable[[str], None] = lambda line: None
+    rng: random.Random = field(init=False)
+    mtu: int = 1500
+    done: Counter = field(default_factory=Counter)
+    memory: list[int] = field(default_factory=list)
+    """Available memory of the guest in KiB, at each checkpoint."""
+    resident: list[int] = field(default_factory=list)
+    """Resident memory of the emulated NIC's process in KiB, at each checkpoint."""
+    recent: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+
+    def run(self) -> str:
+        """Runs to the end of the time. Returns a summary."""
+        end = time.monotonic() + self.seconds
+        self.guest.check("ready 1500 && start_traffic")
+        weights = [weight for weight, _ in _ACTIONS]
+        while time.monotonic() < end:
+            for _ in range(_ACTIONS_TO_CHECKPOINT):
+                if time.monotonic() >= end:
+                    break
+                action = self.rng.choices(_ACTIONS, weights)[0][1]
+                self._do(action.__name__, action(self))
+            self.checkpoint()
+            left = max(0, round(end - time.monotonic()))
+            self.progress(f"{left} s left, {self}")
+        self._memory_is_flat()
+        return str(self)
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{name} {count}" for name, count in sorted(self.done.items()))
+        memory = f"{self.memory[-1] >> 10} MiB available" if self.memory else ""
+        return f"{self.done.total()} actions ({kinds}), {len(self.memory)} checkpoints, {memory}"
+
+    def checkpoint(self) -> None:
+        """Unloads the driver under traffic, looks for what it has left, and loads it again."""
+        self._do("unload", "unload_fbnic && stop_traffic && free_deferred")
+        available = self.guest.check(
+            "sync; echo 3 >/proc/sys/vm/drop_caches; sleep 1; awk '/MemAvailable/ { print $2 }' /proc/meminfo"
+        )
+        self.memory.append(int(available))
+        if self.guest.emulator:
+            status = Path(f"/proc/{self.guest.emulator.pid}/status").read_text()
+            self.resident.append(int(re.search(r"VmRSS:\s+(\d+)", status)[1]))
+        self.mtu = 1500
+        self._do("load", "ready 1500 && transfer_in 1 && transfer_out 1 && start_traffic")
+
+    def _do(self, name: str, script: str) -> None:
+        self.recent = [*self.recent[-9:], f"{name}: {script}"]
+        near = "dev=$(near_if)\nset -e\n" if name not in ("unload", "load") else ""
+        alive = f"\n{_ALIVE}" if near else ""
+        try:
+            self.guest.check(near + script + alive, 120)
+            self.guest.check_healthy()
+        except GuestError as error:
+            history = "\n".join(self.recent)
+            raise GuestError(
+                f"seed {self.seed}, action {self.done.total() + 1}: {error}\nlast actions:\n{history}"
+            ) from error
+        self.done[name] += 1
+
+    def _memory_is_flat(self) -> None:
+        for what, samples in (("guest", self.memory), ("fbnic-emu", self.resident)):
+            settled = samples[_WARM:]
+            if len(settled) < 4:
+                continue
+            third = max(1, len(settled) // 3)
+            moved = statistics.median(settled[:third]) - statistics.median(settled[-third:])
+            # The guest must not lose available memory, the process must not grow.
+            lost = moved if what == "guest" else -moved
+            if lost > _SLACK_KB:
+                raise GuestError(f"seed {self.seed}: {what} has lost {lost} KiB: {samples}")
+
+
+@_action(3)
+def rings(soak: Soak) -> str:
+    """Sizes of all rings; the hardware's limits are powers of two."""
+    sizes = [1 << soak.rng.randrange(low, 13) for low in (7, 6, 6, 7)]
+    names = ("rx", "rx-mini", "rx-jumbo", "tx")
+    wish = " ".join(f"{name} {size}" for name, size in zip(names, sizes))
+    # Asked for what there is already, ethtool fails with status 80.
+    return f"ethtool -G $dev {wish} || [ $? = 80 ]"
+
+
+@_action(3)
+def channels(soak: Soak) -> str:
+    """Queues that serve both directions, or one each."""
+    choice = soak.rng.choice(
+        ("combined 1 rx 0 tx 0", "combined 2 rx 0 tx 0", "combined 1 rx 1 tx 0", "combined 1 rx 0 tx 1")
+    )
+    # Status 1 with a message says that nothing has changed.
+    return f"ethtool -X $dev default; ethtool -L $dev {choice} || ethtool -l $dev >/dev/null"
+
+
+@_action(2)
+def mtu(soak: Soak) -> str:
+    """Frames of another size, at both ends of the cable."""
+    soak.mtu = soak.rng.choice((1280, 1500, 2000, 4000, 4100, 9000))
+    return f"ready {soak.mtu}"
+
+
+@_action(2)
+def rss(soak: Soak) -> str:
+    """Another table, another key, other fields of the headers."""
+    key = ":".join(f"{soak.rng.randrange(256):02x}" for _ in range(54))
+    fields = soak.rng.choice(("sd", "sdfn", "v"))
+    return (
+        "queues=$(ls -d /sys/class/net/$dev/queues/rx-* | wc -l)\n"
+        f"ethtool -X $dev hkey {key}\n"
+        f"ethtool -X $dev equal $((1 + {soak.rng.randrange(64)} % queues))\n"
+        f"ethtool -N $dev rx-flow-hash tcp4 {fields} || true\n"
+        "ethtool -x $dev >/dev/null; ethtool -X $dev default"
+    )
+
+
+@_action(2)
+def filters(soak: Soak) -> str:
+    """Promiscuous modes and lists of addresses, in and out of the filter's size."""
+    count = soak.rng.choice((1, 3, 30, 70))
+    mode = soak.rng.choice(("promisc", "allmulticast"))
+    return (
+        f"ip link set $dev {mode} on\n"
+        f"for i in $(seq {count}); do ip maddr add $(printf 01:00:5e:00:88:%02x $i) dev $dev; done\n"
+        f"ip link set $dev {mode} off\n"
+        f"for i in $(seq {count}); do ip maddr del $(printf 01:00:5e:00:88:%02x $i) dev $dev; done"
+    )
+
+
+@_action(2)
+def moderation(soak: Soak) -> str:
+    """Interrupt moderation, from none to a lot."""
+    usecs = [soak.rng.choice((0, 1, 10, 50, 300)) for _ in range(2)]
+    frames = soak.rng.choice((0, 1, 16, 256))
+    return f"ethtool -C $dev rx-usecs {usecs[0]} tx-usecs {usecs[1]} rx-frames {frames} || [ $? = 80 ]"
+
+
+@_action(2)
+def features(soak: Soak) -> str:
+    """Offloads off and on again, one of them under traffic."""
+    name = soak.rng.choice(("tso", "gro", "rx", "tx", "sg", "rxhash"))
+    return f"ethtool -K $dev {name} off; sleep 0.2; ethtool -K $dev {name} on; ethtool -K $dev tso on"
+
+
+@_action(1)
+def header_split(soak: Soak) -> str:
+    """The size up to which frames stay in one piece."""
+    threshold = soak.rng.choice((0, 256, 1536))
+    return f"ethtool -G $dev hds-thresh {threshold} || ethtool -g $dev >/dev/null"
+
+
+@_action(1)
+def pause(soak: Soak) -> str:
+    """Pause frames, each direction on or off."""
+    rx, tx = (soak.rng.choice(("on", "off")) for _ in range(2))
+    return f"ethtool -A $dev rx {rx} tx {tx} || ethtool -a $dev >/dev/null"
+
+
+@_action(3)
+def down_and_up(soak: Soak) -> str:
+    """The interface down under traffic, a number of times."""
+    times = soak.rng.randrange(1, 4)
+    return f"for i in $(seq {times}); do ip link set $dev down; near_up {soak.mtu}; done"
+
+
+@_action(1)
+def rebind(soak: Soak) -> str:
+    """The driver lets go of the device through sysfs and takes it again."""
+    soak.mtu = 1500
+    return (
+        "slot=$(fbnic_slot); echo $slot >/sys/bus/pci/drivers/fbnic/unbind\n"
+        "echo $slot >/sys/bus/pci/drivers/fbnic/bind; wait_for 10 near_if; ready 1500"
+    )
+
+
+@_action(1)
+def sleep(soak: Soak) -> str:
+    """Suspend to idle, as far as the devices."""
+    del soak
+    return (
+        "echo 1 >/sys/module/suspend/parameters/pm_test_delay || true\n"
+        "echo devices >/sys/power/pm_test; echo freeze >/sys/power/state; echo none >/sys/power/pm_test"
+    )
+
+
+@_action(1)
+def processors(soak: Soak) -> str:
+    """A processor goes and comes back; interrupts move with it."""
+    del soak
+    return "echo 0 >/sys/devices/system/cpu/cpu1/online; sleep 0.5; echo 1 >/sys/devices/system/cpu/cpu1/online"
+
+
+@_action(2)
+def look(soak: Soak) -> str:
+    """Whatever can be read is read."""
+    del soak
+    return (
+        "for what in '' -S -a -c -g -k -l -x -d -i --show-fec --show-eee -T -m '-S --all-groups'; do\n"
+        "  case $what in -S\\ *) ethtool -S $dev --all-groups ;; *) ethtool $what $dev ;; esac >/dev/null 2>&1 || true\n"
+        "done\n"
+        "devlink dev info >/dev/null; devlink health >/dev/null || true\n"
+        "find /sys/kernel/debug/fbnic* -type f -exec timeout 5 head -c 65536 {} + >/dev/null 2>&1 || true\n"
+        "ip -s -s link show $dev >/dev/null; cat /sys/class/net/$dev/statistics/* >/dev/null"
+    )
+
+
+@_action(2)
+def traffic(soak: Soak) -> str:
+    """Another mix: datagrams of random sizes at random pace beside the streams."""
+    size, mbits = soak.rng.randrange(16, 8000), soak.rng.choice((5, 20, 100))
+    return f"timeout 20 iperf3 -c $FAR4 -p 5201 -u -l {size} -b {mbits}M -t 2 >/dev/null 2>&1 || true"
+
+
+def main() -> int:
+    """Entry point. Returns the exit status."""
+    options = _parse()
+    spec = Spec(name=f"soak-{options.driver}", driver=options.driver, accel=accel.choose(), reboots=True)
+    paths.LOGS.mkdir(parents=True, exist_ok=True)
+    kernel = kernels.chosen().name
+    print(f"==> Soak, {options.driver} driver, {kernel} kernel, {options.seconds} s, SEED={options.seed}")
+    guest = Guest(spec)
+    try:
+        with guest:
+            guest.check("forget_leaks")
+            soak = Soak(guest, options.seed, options.seconds, lambda line: print(f"    {line}", flush=True))
+            summary = soak.run()
+            guest.check("unload_fbnic; no_leak", 300)
+    except (GuestError, AgentError) as error:
+        print(f"soak: {error}\n--- the console ended with:\n{guest.console.tail()}", file=sys.stderr)
+        return 1
+    print(f"clean: {summary}")
+    return 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="qemu-test/soak", description=__doc__)
+    environment = os.environ.get
+    parser.add_argument("--time", default=environment("T") or "30m", help="how long: 90s, 30m, 2h (T=)")
+    parser.add_argument("--seed", type=int, default=int(environment("SEED") or random.getrandbits(32)))
+    parser.add_argument("--driver", choices=case.DRIVERS, default=environment("DRIVER") or "rust")
+    options = parser.parse_args()
+    match = re.fullmatch(r"(\d+)([smh]?)", options.time)
+    if not match:
+        parser.error(f"T={options.time}: use for example 90s, 30m or 2h")
+    number, unit = match.groups()
+    options.seconds = int(number) * _UNITS[unit]
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
