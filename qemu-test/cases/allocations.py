@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Memory that runs out: every allocation of the driver fails once. Needs the debug kernel."""
+
+import os
+
+from harness.case import case
+from harness.vm import Guest
+
+# Each probe takes seconds, so a usual run lets only every so many of its allocations fail.
+_STEP = int(os.environ.get("STEP") or 7)
+_PREPARE = ". /guest/allocations.sh; aim_at_driver || exit 1; slot=$(fbnic_slot); driver=/sys/bus/pci/drivers/fbnic"
+_WORKS = "wait_for 20 has_carrier $(near_if) && wait_for 20 ping -n -q -c 1 -W 1 $FAR4"
+
+
+def _fails(guest: Guest, action: str, repair: str, before: str = "true", step: int = 1) -> None:
+    """Lets allocations during `action` fail; afterwards all memory is back and packets pass."""
+    guest.check("ready 1500")
+    script = f"{_PREPARE}; {before} || exit 1\nfail_each 1 {step} '{action}' '{repair}'"
+    tried = int(guest.check(script, 1200).split()[-1])
+    assert tried > 5, f"only {tried} allocations were made to fail"
+    guest.check("ready 1500; unload_fbnic && no_leak", 120)
+    print(f"{tried} allocations failed")
+
+
+@case(rows=(2,), kernels=("debug",))
+def probe_without_memory(guest: Guest) -> None:
+    """Allocations fail while the driver takes the device, one per attempt."""
+    # A driver that has got along without the memory is told to let go, for the next attempt.
+    _fails(
+        guest,
+        "echo $slot >$driver/bind",
+        "if [ -e $driver/$slot ]; then echo $slot >$driver/unbind; fi",
+        before="export slot driver; echo $slot >$driver/unbind",
+        step=_STEP,
+    )
+
+
+@case(rows=(11,), kernels=("debug",))
+def open_without_memory(guest: Guest) -> None:
+    """Allocations fail while the interface is brought up, one per attempt."""
+    _fails(
+        guest,
+        "exec ip link set $dev up",
+        "ip link set $dev down",
+        before="export dev=$(near_if); ip link set $dev down",
+    )
+
+
+@case(rows=(20,), kernels=("debug",))
+def rings_without_memory(guest: Guest) -> None:
+    """Allocations fail while rings are replaced: the old ones, or the new ones, work."""
+    _fails(
+        guest,
+        "exec ethtool -G $dev rx $((256 << RANDOM % 2)) tx $((256 << RANDOM % 2)) rx-jumbo 64",
+        f"ethtool -G $dev rx-jumbo 128; {_WORKS}",
+        before="export dev=$(near_if); ethtool -G $dev rx-jumbo 128",
+    )
+
+
+@case(rows=(20,), kernels=("debug",))
+def channels_without_memory(guest: Guest) -> None:
+    """Allocations fail while the number of queues changes: packets pass all the same."""
+    _fails(
+        guest,
+        "exec ethtool -L $dev combined 1",
+        f"ethtool -L $dev combined 2; {_WORKS}",
+        before="export dev=$(near_if); ethtool -L $dev combined 2",
+    )
+
+
+@case(rows=(16,), kernels=("debug",))
+def traffic_without_memory(guest: Guest) -> None:
+    """A tenth of all allocations on the data path fails: packets are lost, and nothing else."""
+    guest.check("ready 1500; start_traffic; sleep 1")
+    guest.check(f"{_PREPARE}; fail_by_chance 10; sleep 10; fail_by_chance 0; injected", 60)
+    guest.check(f"stop_traffic; {_WORKS}; unload_fbnic && no_leak", 120)
+
+
+@case(rows=(2,), kernels=("debug",))
+def nothing_lost(guest: Guest) -> None:
+    """After all tests the driver is unloaded, and no object is left that nothing points to."""
+    guest.check("is_loaded && unload_fbnic; no_leak", 120)
