@@ -52,7 +52,8 @@ def _checked() -> Kernel:
         paths.vmlinuz(),
         dict(paths.MODULES),
         slowness=3,
-        words="slab_debug=FZPU page_poison=1 kfence.sample_interval=10 SLOWNESS=3",
+        words="slab_debug=FZPU page_poison=1 kfence.sample_interval=10 intel_iommu=on iommu.strict=1 SLOWNESS=3",
+        qemu_args=["-device", "intel-iommu,caching-mode=on"],
     )
 
 
