@@ -24,7 +24,7 @@ use crate::hw::Hw;
 use crate::intr::IrqSink;
 use crate::mac::LinkMode;
 use crate::moderation::Moderator;
-use crate::queue::DataPath;
+use crate::queue::{DataPath, FrameStats};
 use crate::stats::Counter;
 use crate::wake::Sleeper;
 
@@ -125,6 +125,8 @@ pub struct Totals {
     pub msix_by_vector: Vec<u64>,
     /// Frames and drops on the cable.
     pub cable: CableStats,
+    /// What became of frames behind the cable.
+    pub frames: FrameStats,
 }
 
 /// The serial number that makes the driver take `mac` as its address.
@@ -317,9 +319,11 @@ impl Device {
 
     /// Counters that no reset clears.
     pub fn totals(&self) -> Totals {
+        let core = self.core.lock();
         Totals {
             msix_by_vector: self.sink.fired.iter().map(Counter::get).collect(),
-            cable: self.core.lock().data.cable_stats(),
+            cable: core.data.cable_stats(),
+            frames: core.data.frame_stats(),
         }
     }
 

@@ -95,6 +95,12 @@ impl FrameBatch {
         self.used
     }
 
+    /// Returns the bytes of all frames, without prefixes.
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        self.used - self.count * PREFIX
+    }
+
     /// Removes the frames in the first `bytes` bytes, where a frame must end.
     pub fn discard_front(&mut self, bytes: usize) {
         let gone = Frames(self.wire().get(..bytes).unwrap_or_default()).count();
@@ -200,6 +206,7 @@ mod tests {
         let frames: Vec<_> = batch.frames().map(<[u8]>::to_vec).collect();
         assert_eq!(frames, [vec![1; 20], vec![2; 14], vec![]]);
         assert_eq!((batch.len(), batch.byte_len()), (3, 46));
+        assert_eq!(batch.frame_bytes(), 34);
         assert_eq!(batch.wire()[..5], [0, 0, 0, 20, 1]);
     }
 

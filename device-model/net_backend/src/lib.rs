@@ -51,8 +51,12 @@ pub struct Wait<'a> {
 pub struct CableStats {
     /// Frames handed to the far end.
     pub sent: u64,
+    /// Bytes of those frames, without FCS.
+    pub sent_bytes: u64,
     /// Frames received from the far end.
     pub received: u64,
+    /// Bytes of those frames, without FCS.
+    pub received_bytes: u64,
     /// Frames that could not be handed on: no connection, or its queue was full.
     pub send_drops: u64,
     /// Received frames without a whole Ethernet header.
@@ -61,6 +65,25 @@ pub struct CableStats {
     pub framing_errors: u64,
     /// Times a connection came up.
     pub connections: u64,
+}
+
+impl CableStats {
+    /// Counts frames handed to the far end, with their bytes together.
+    fn count_sent(&mut self, frames: u64, bytes: usize) {
+        self.sent += frames;
+        self.sent_bytes += bytes as u64;
+    }
+
+    /// Counts a frame from the far end; returns whether it has a whole Ethernet header.
+    fn count_received(&mut self, frame: &[u8]) -> bool {
+        if frame.len() < batch::MIN_FRAME {
+            self.runts += 1;
+            return false;
+        }
+        self.received += 1;
+        self.received_bytes += frame.len() as u64;
+        true
+    }
 }
 
 /// The NIC's end of a cable.

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::event::{eventfd, EventfdFlags};
 
-use crate::batch::{MIN_FRAME, PREFIX};
+use crate::batch::PREFIX;
 use crate::{CableStats, Endpoint, FrameBatch, Wait, BATCH_CAPACITY};
 
 /// Bytes a cable holds in one direction. As the size of the batches that come in is
@@ -39,7 +39,8 @@ impl Endpoint for Null {
     }
 
     fn send(&mut self, batch: &mut FrameBatch) {
-        self.stats.sent += batch.len() as u64;
+        self.stats
+            .count_sent(batch.len() as u64, batch.frame_bytes());
         batch.clear();
     }
 
@@ -190,15 +191,19 @@ impl Endpoint for Memory {
         }
         let mut out = lock(&self.out);
         let was_empty = out.is_empty();
-        let fitted = if was_empty && batch.capacity() == out.capacity() {
+        let (fitted, bytes) = if was_empty && batch.capacity() == out.capacity() {
             std::mem::swap(&mut *out, batch);
-            frames
+            (frames, out.frame_bytes())
         } else {
-            let pushed = batch.frames().filter(|frame| out.push(frame)).count();
-            pushed as u64
+            let before = (out.len(), out.frame_bytes());
+            for frame in batch.frames() {
+                // What does not fit is counted below.
+                let _ = out.push(frame);
+            }
+            ((out.len() - before.0) as u64, out.frame_bytes() - before.1)
         };
         drop(out);
-        self.stats.sent += fitted;
+        self.stats.count_sent(fitted, bytes);
         self.stats.send_drops += frames - fitted;
         batch.clear();
         if was_empty && fitted > 0 {
@@ -217,12 +222,9 @@ impl Endpoint for Memory {
             };
             self.delivered += PREFIX + frame.len();
             done += 1;
-            if frame.len() < MIN_FRAME {
-                self.stats.runts += 1;
-                continue;
+            if self.stats.count_received(frame) {
+                sink(frame);
             }
-            self.stats.received += 1;
-            sink(frame);
         }
         done
     }

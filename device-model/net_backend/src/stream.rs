@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::batch::{split, Split, MIN_FRAME, PREFIX};
+use crate::batch::{split, Split, PREFIX};
 use crate::{CableStats, Endpoint, FrameBatch, Wait, BATCH_CAPACITY, MAX_FRAME};
 
 /// Pause before the first new attempt to connect; each further one doubles it.
@@ -329,7 +329,7 @@ impl Stream {
             let prefix = (frame.len() as u32).to_be_bytes();
             self.pending.extend_from_slice(&prefix);
             self.pending.extend_from_slice(frame);
-            self.stats.sent += 1;
+            self.stats.count_sent(1, frame.len());
         }
     }
 
@@ -345,10 +345,7 @@ impl Stream {
                 break;
             };
             done += 1;
-            if frame.len() < MIN_FRAME {
-                self.stats.runts += 1;
-            } else {
-                self.stats.received += 1;
+            if self.stats.count_received(frame) {
                 sink(frame);
             }
             self.input.start = self.input.end - rest.len();
@@ -442,12 +439,12 @@ impl Endpoint for Stream {
         let wire = batch.wire();
         match socket.write(wire) {
             Ok(written) => {
-                self.stats.sent += frames;
+                self.stats.count_sent(frames, batch.frame_bytes());
                 self.pending
                     .extend_from_slice(wire.get(written..).unwrap_or_default());
             }
             Err(error) if is_retry(&error) => {
-                self.stats.sent += frames;
+                self.stats.count_sent(frames, batch.frame_bytes());
                 self.pending.extend_from_slice(wire);
             }
             Err(error) => {

@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;
 
-use crate::batch::MIN_FRAME;
 use crate::{CableStats, Endpoint, FrameBatch, Wait, MAX_FRAME};
 
 /// A tap interface, opened without packet information in front of the frames.
@@ -75,7 +74,7 @@ impl Endpoint for Tap {
     fn send(&mut self, batch: &mut FrameBatch) {
         for frame in batch.frames() {
             match self.device.write(frame) {
-                Ok(written) if written == frame.len() => self.stats.sent += 1,
+                Ok(written) if written == frame.len() => self.stats.count_sent(1, written),
                 // An interface that is down refuses frames; so does a full queue.
                 _ => self.stats.send_drops += 1,
             }
@@ -87,11 +86,12 @@ impl Endpoint for Tap {
         let mut done = 0;
         while done < budget {
             match self.device.read(&mut self.buffer) {
-                Ok(len) if len >= MIN_FRAME => {
-                    self.stats.received += 1;
-                    sink(self.buffer.get(..len).unwrap_or_default());
+                Ok(len) => {
+                    let frame = self.buffer.get(..len).unwrap_or_default();
+                    if self.stats.count_received(frame) {
+                        sink(frame);
+                    }
                 }
-                Ok(_) => self.stats.runts += 1,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => break,
             }

@@ -56,11 +56,43 @@ impl MacCounters {
     }
 }
 
+/// What became of frames since the device was made. No reset clears it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameStats {
+    /// Received frames placed in host memory.
+    pub rx_placed: u64,
+    /// Received while the MAC or the receive path behind it was off.
+    pub rx_off: u64,
+    /// Received frames longer than the MTU.
+    pub rx_too_long: u64,
+    /// Received frames that no filter directs to the host.
+    pub rx_filtered: u64,
+    /// Received frames for a queue that was not enabled.
+    pub rx_queue_off: u64,
+    /// Received frames that found no room in the completion ring.
+    pub rx_no_completions: u64,
+    /// Received frames that found no buffers.
+    pub rx_no_buffers: u64,
+    /// Received frames that found the packet buffer full.
+    pub rx_buffer_full: u64,
+    /// Received frames that could not be placed: too many pieces, or buffers that are no memory.
+    pub rx_bad: u64,
+    /// Packets with descriptors that cannot be carried out.
+    pub tx_bad: u64,
+    /// Packets discarded because the MAC was off, the drop control on, or the far end stuck.
+    pub tx_discarded: u64,
+    /// Packets for the management controller or the firmware, which do not exist.
+    pub tx_inside: u64,
+    /// Frames the MAC's loopback had no room for.
+    pub loopback_full: u64,
+}
+
 /// Counters that are kept until the end of the round.
 #[derive(Default)]
 pub(super) struct Counters {
     pub tx: MacCounters,
     pub rx: MacCounters,
+    pub frames: FrameStats,
     /// 32-bit registers and what to add.
     small: Vec<(u32, u32)>,
 }
@@ -72,6 +104,14 @@ impl Counters {
             Some((_, count)) => *count = count.wrapping_add(n),
             None => self.small.push((csr, n)),
         }
+    }
+
+    /// Forgets what the device has not shown in its registers yet.
+    pub fn reset(&mut self) {
+        *self = Self {
+            frames: self.frames,
+            ..Self::default()
+        };
     }
 
     /// Moves everything to the registers.

@@ -31,6 +31,8 @@ use net_backend::{CableStats, Endpoint, Wait};
 
 use crate::device::Cx;
 use crate::rpc::Classifier;
+pub use counters::FrameStats;
+
 use counters::Counters;
 use rx::RxEngine;
 use tx::TxEngine;
@@ -122,6 +124,15 @@ impl DataPath {
         self.wire.cable.stats()
     }
 
+    /// What became of frames.
+    #[must_use]
+    pub fn frame_stats(&self) -> FrameStats {
+        FrameStats {
+            loopback_full: self.wire.loopback_full(),
+            ..self.counters.frames
+        }
+    }
+
     /// Acts on a write of `value` to a queue control register, which is stored already.
     ///
     /// When it returns with the queue disabled, nothing writes to its rings any more.
@@ -143,6 +154,6 @@ impl DataPath {
         self.tx = TxEngine::new();
         self.rx.reset();
         self.classifier.reset();
-        self.counters = Counters::default();
+        self.counters.reset();
     }
 }

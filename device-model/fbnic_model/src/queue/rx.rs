@@ -230,8 +230,10 @@ fn divide(rules: &Rules, wanted: u8, len: usize, parsed: &Parsed) -> Division {
 /// What became of a frame at its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placed {
-    /// It is in host memory, or dropped for good and counted.
+    /// It is in host memory.
     Done,
+    /// It is dropped for good and counted.
+    Bad,
     /// There was no room in the completion ring.
     NoCompletions,
     /// There were no buffers.
@@ -309,6 +311,7 @@ impl RxEngine {
     pub fn receive(&mut self, round: &mut Round<'_, '_>, frame: &[u8]) {
         let csr = &round.cx.hw.csr;
         if !round.cx.hw.mac.rx_enabled(csr) {
+            round.counters.frames.rx_off += 1;
             return;
         }
         let config = csr.load(r::RPC_RMI_CONFIG);
@@ -316,10 +319,12 @@ impl RxEngine {
         if mtu != 0 && frame.len() > mtu {
             csr.add64(r::MAC_STAT_RX_TOOLONG, 1);
             round.counters.add(r::RPC_OVR_SIZE_ERR, 1);
+            round.counters.frames.rx_too_long += 1;
             return;
         }
         round.counters.rx.frame(frame);
         if config & r::RMI_CONFIG_ENABLE == 0 {
+            round.counters.frames.rx_off += 1;
             return;
         }
         self.from_wire.add(frame);
@@ -338,6 +343,7 @@ impl RxEngine {
             buffer_size(round.cx.hw)
         };
         if !self.fifo.push(frame, limit) {
+            round.counters.frames.rx_buffer_full += 1;
             round.counters.add(r::rxb_drop_frms_sts(FIFO), 1);
             csr.add64(r::rxb_drop_bytes_sts_l(FIFO), frame.len() as u64);
         }
@@ -386,26 +392,35 @@ impl RxEngine {
             }
         }
         let Some(queue) = verdict.host_queue else {
+            round.counters.frames.rx_filtered += 1;
             return true;
         };
-        let Some(set) = self.sets.get_mut(queue as usize) else {
+        let set = self.sets.get_mut(queue as usize);
+        let Some(set) = set.filter(|set| set.rcq.enabled() && set.headers.ring.enabled) else {
+            round.counters.frames.rx_queue_off += 1;
             return true;
         };
-        if !set.rcq.enabled() || !set.headers.ring.enabled {
-            return true;
-        }
         let rules = Rules::read(round.cx.hw, queue);
-        let counter = match place(round.cx, queue, set, &rules, frame, &parsed, &verdict) {
-            Placed::Done => {
+        let frames = &mut round.counters.frames;
+        let placed = place(round.cx, queue, set, &rules, frame, &parsed, &verdict);
+        let (register, total) = match placed {
+            Placed::Done | Placed::Bad => {
+                let total = if placed == Placed::Done {
+                    &mut frames.rx_placed
+                } else {
+                    &mut frames.rx_bad
+                };
+                *total += 1;
                 self.touched |= 1 << queue;
                 self.to_host.add(frame);
                 return true;
             }
-            Placed::NoCompletions => r::Q_RDE_CQ_DROP_CNT,
-            Placed::NoBuffers => r::Q_RDE_BDQ_DROP_CNT,
+            Placed::NoCompletions => (r::Q_RDE_CQ_DROP_CNT, &mut frames.rx_no_completions),
+            Placed::NoBuffers => (r::Q_RDE_BDQ_DROP_CNT, &mut frames.rx_no_buffers),
         };
         if rules.may_drop {
-            round.cx.hw.csr.add32(r::queue(queue, counter), 1);
+            *total += 1;
+            round.cx.hw.csr.add32(r::queue(queue, register), 1);
         }
         rules.may_drop
     }
@@ -539,7 +554,7 @@ fn has_payload_buffers(hw: &Hw, queue: u32, set: &RxSet, pieces: usize) -> bool 
 /// Counts a frame that can never be delivered.
 fn drop_bad(cx: &Cx<'_>, queue: u32) -> Placed {
     cx.hw.csr.add32(r::queue(queue, r::Q_RDE_PKT_ERR_CNT), 1);
-    Placed::Done
+    Placed::Bad
 }
 
 /// Copies a frame into buffers and returns the descriptors that name them, the

@@ -380,6 +380,13 @@ impl TxEngine {
         // CAST: a packet has at most FETCH descriptors.
         work.head = work.ring.wrap(work.head + found.len as u32);
         work.skipping = false;
+        let frames = &mut round.counters.frames;
+        match result {
+            Ok(Sent::Wire) => {}
+            Ok(Sent::Inside) => frames.tx_inside += 1,
+            Ok(Sent::Discarded) => frames.tx_discarded += 1,
+            Err(_) => frames.tx_bad += 1,
+        }
         if let Err(fault) = result {
             work.errors = work.errors.wrapping_add(1);
             log::debug!("TWQ{which} of queue {queue}: packet dropped: {fault:?}");

@@ -22,6 +22,7 @@ pub(super) struct Wire {
     blocked_since: Option<Instant>,
     discarding: bool,
     loopback: bool,
+    loopback_full: u64,
 }
 
 impl Wire {
@@ -33,6 +34,7 @@ impl Wire {
             blocked_since: None,
             discarding: false,
             loopback: false,
+            loopback_full: 0,
         }
     }
 
@@ -112,11 +114,16 @@ impl Wire {
             // What does not fit is lost, as in any queue that is full.
             for frame in self.batch.frames() {
                 if !self.returned.push(frame) {
-                    break;
+                    self.loopback_full += 1;
                 }
             }
         }
         self.batch.clear();
+    }
+
+    /// Returns how many frames the loopback has lost.
+    pub fn loopback_full(&self) -> u64 {
+        self.loopback_full
     }
 
     /// Hands every frame that the MAC sent back to `sink`.
