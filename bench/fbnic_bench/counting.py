@@ -4,8 +4,10 @@
 import base64
 import gzip
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,10 +19,18 @@ from .counts import Function, Symbol, Symbols
 from .nics import Link, Nic, bring_up
 from .workloads import Workload
 
-# Names of a driver's entry points that the stack calls for a poll and for an interrupt.
-POLL = re.compile(r"poll", re.IGNORECASE)
+# Names of a driver's entry points that the stack calls for an interrupt.
 INTERRUPT = re.compile(r"msix|irq|interrupt|handler", re.IGNORECASE)
 HELPER = "rust_helper_"
+# Functions of the kernel that tell how a driver gets its receive pages: every allocation, those
+# that found the pool's own cache empty, and those that had to go to the page allocator.
+POOL_ALLOC = "page_pool_alloc_netmems"
+POOL_REFILL = "page_pool_refill_alloc_cache"
+POOL_SLOW = "__page_pool_alloc_netmems_slow"
+# Register writes that tell the device of work done or to do.
+DOORBELLS = tuple(
+    f"mmio_writes_by.{name}" for name in ("twq_tail", "tcq_head", "rcq_head", "bdq_tail", "cq_rearm")
+)
 # How many packets one poll handles depends on how fast everything around the driver is. With
 # interrupts held back this long, in microseconds, polls are few and their share of the cost small.
 MODERATION = 16000
@@ -43,28 +53,31 @@ class Sample:
 
 
 class CountingGuest:
-    """A guest with one vCPU whose kernel instructions are counted."""
+    """A guest whose kernel instructions are counted. With one vCPU the counts are exact."""
 
-    def __init__(self, name: str, nics: list[Nic], emulator_path: Path, modules: dict[str, Path]):
+    def __init__(
+        self,
+        name: str,
+        nics: list[Nic],
+        emulator_path: Path,
+        modules: dict[str, Path],
+        cpus: int = 1,
+        memory: str = "1G",
+    ):
         self._directory = Path(tempfile.mkdtemp(prefix="fbnic-bench-"))
         self._reports = self._directory / "counts"
         self._offset = 0
         self._kernel = ""
-        # Whether interrupts are held back: by all drivers, or by none when one of them cannot be
-        # told to.
-        self.moderated = False
-        self._nics = nics
-        control = self._directory / "control"
-        self.stats = emulator.EmulatorStats(control)
         needs_fbnic = any(not nic.model for nic in nics)
         self.guest = Guest(
             Spec(
                 name=name,
                 modules=modules,
                 emulator=emulator_path if needs_fbnic else None,
-                emulator_args=["--control", str(control)],
-                files=[build.MARK],
-                cpus=1,
+                files=[build.MARK, build.XDP],
+                cpus=cpus,
+                memory=memory,
+                boot_timeout=120 + 4 * cpus,
                 cmdline="nokaslr",
                 qemu_args=[
                     *("-plugin", f"file={build.PLUGIN},out={self._reports}"),
@@ -74,49 +87,78 @@ class CountingGuest:
         )
 
     def __enter__(self) -> "CountingGuest":
-        self.guest.start()
-        # Without IPv6 nothing but the workload sends packets.
-        self.guest.check("for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 >$f; done")
-        self._kernel = kernel_symbols(self.guest)
-        self.moderated = all([self._can_moderate(nic) for nic in self._nics])
+        try:
+            self.guest.start()
+            # Without IPv6 nothing but the workload sends packets.
+            self.guest.check("for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 >$f; done")
+            self._kernel = kernel_symbols(self.guest)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
-
-    def _can_moderate(self, nic: Nic) -> bool:
-        link = bring_up(self.guest, nic)
-        can = link.prepare(MODERATION)
-        link.down()
-        return can
 
     def __exit__(self, *_: object) -> None:
         self.guest.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
-    def measure(self, nic: Nic, chosen: list[Workload]) -> Iterator[tuple[str, Sample]]:
-        """Loads a driver, runs workloads, unloads it. Yields the name of each with its sample."""
+    def measure(self, nic: Nic, chosen: list[Workload]) -> Iterator[tuple[str, Sample | str]]:
+        """Loads a driver, runs workloads, unloads it. Yields the name of each with its sample, or
+        with the reason why the driver has none."""
+        with self.loaded(nic) as bench:
+            # One of QEMU's own NICs is only measured as it is.
+            if not nic.model and not bench.link.prepare(MODERATION):
+                raise counts.CountError(f"{nic.name} cannot hold interrupts back")
+            for workload in chosen:
+                try:
+                    yield workload.name, bench.sample(workload)
+                except workloads.Unsupported as error:
+                    yield workload.name, str(error)
+
+    @contextmanager
+    def loaded(self, nic: Nic) -> Iterator["Bench"]:
+        """A driver that is loaded and up for the length of the block."""
         link = bring_up(self.guest, nic)
-        if self.moderated:
-            link.prepare(MODERATION)
         modules = self.guest.check("""awk '/\\[/ && $2 ~ /[tT]/ {print $1, $3, $4}' /proc/kallsyms""")
-        symbols = Symbols(self._kernel + modules)
-        for workload in chosen:
-            yield workload.name, self._sample(link, workload, symbols)
+        yield Bench(self, link, Symbols(self._kernel + modules))
         link.down()
         self.guest.check_healthy()
 
-    def _sample(self, link: Link, workload: Workload, symbols: Symbols) -> Sample:
-        before = self.stats.read()
-        packets = workloads.run(link, workload)
-        moved = emulator.difference(before, self.stats.read())
+    def next_report(self) -> counts.Report:
+        """The one report that the plugin has written since the last call."""
         reports, self._offset = counts.read_reports(self._reports, self._offset)
         if len(reports) != 1:
             raise counts.CountError(f"{len(reports)} reports from one workload")
-        functions = counts.by_function(reports[0], symbols)
-        sample = evaluate(functions, link.nic.module, packets)
-        path = counts.data_path(functions, link.nic.module, packets)
-        for address, count in reports[0].counts.items():
-            symbol = symbols.at(address)
+        return reports[0]
+
+
+@dataclass
+class Bench:
+    """A driver under measurement."""
+
+    guest: CountingGuest
+    link: Link
+    symbols: Symbols
+
+    def sample(self, workload: Workload) -> Sample:
+        """Runs one workload."""
+        before = emulator.read(self.guest.guest)
+
+        def moved() -> dict[str, int]:
+            return emulator.difference(before, emulator.read(self.guest.guest))
+
+        packets = workloads.run(self.link, workload, moved)
+        seen = moved()
+        report = self.guest.next_report()
+        functions = counts.by_function(report, self.symbols)
+        module = self.link.nic.module
+        sample = evaluate(functions, module, packets)
+        path = counts.data_path(functions, module, packets)
+        for address, count in report.counts.items():
+            symbol = self.symbols.at(address)
             if symbol in path:
                 sample.addresses[symbol.name, address - symbol.address] = count / packets
-        sample.figures |= {f"emulator {name}": n / packets for name, n in moved.items()}
+        sample.figures |= {f"emulator {name}": n / packets for name, n in seen.items()}
+        sample.figures["doorbells"] = sum(seen.get(name, 0) for name in DOORBELLS) / packets
         return sample
 
 
@@ -154,10 +196,22 @@ def evaluate(functions: dict[Symbol, Function], module: str, packets: int) -> Sa
         "instructions in all of the kernel": everything / packets,
         "calls out of the driver": sum(sample.calls.values()),
         "C helper calls": sum(n for c, n in sample.calls.items() if c.startswith(HELPER)),
-        "polls": _entries(own, path, POLL) / packets,
+        "polls": _entries(own, path, counts.POLL) / packets,
         "interrupts": _entries(own, path, INTERRUPT) / packets,
-    }
+    } | _page_pool({s.name: f.calls for s, f in functions.items() if not s.module}, packets)
     return sample
+
+
+def _page_pool(calls: dict[str, int], packets: int) -> dict[str, float]:
+    """How the pages of a receive path were come by; nothing for a path without any."""
+    allocated = calls.get(POOL_ALLOC, 0)
+    if allocated < packets * counts.ROOT_CALLS_PER_PACKET:
+        return {}
+    return {
+        "page_pool allocations": allocated / packets,
+        "page_pool fast path share": 1 - calls.get(POOL_REFILL, 0) / allocated,
+        "page_pool slow path share": calls.get(POOL_SLOW, 0) / allocated,
+    }
 
 
 def _entries(own: dict[Symbol, Function], path: set[Symbol], pattern: re.Pattern) -> int:

@@ -11,6 +11,9 @@ from pathlib import Path
 # A function reached from outside the module less often than this per packet is no part of the
 # data path: it is the driver's periodic work, or a configuration call.
 ROOT_CALLS_PER_PACKET = 1 / 2000
+# Names of the entry points that the stack calls for a poll. One poll may handle thousands of
+# packets, so these belong to the data path however rarely they are called.
+POLL = re.compile(r"poll", re.IGNORECASE)
 
 
 # The plugin's target of a call through a pointer.
@@ -119,14 +122,15 @@ def by_function(report: Report, symbols: Symbols) -> dict[Symbol, Function]:
 
 def data_path(functions: dict[Symbol, Function], module: str, packets: int) -> set[Symbol]:
     """The module's functions that handle packets: those called from outside about as often as
-    packets pass, and all that they call within the module."""
+    packets pass, polls, and all that they call within the module."""
     own = {s: f for s, f in functions.items() if s.module == module}
     inside: dict[Symbol, int] = defaultdict(int)
     for function in own.values():
         for callee, count in function.callees.items():
             inside[callee] += count
     limit = max(5, packets * ROOT_CALLS_PER_PACKET)
-    todo = [s for s, f in own.items() if f.calls - inside[s] > limit]
+    outside = {s: f.calls - inside[s] for s, f in own.items()}
+    todo = [s for s, n in outside.items() if n > limit or n > 0 and POLL.search(s.name)]
     reached: set[Symbol] = set()
     while todo:
         symbol = todo.pop()

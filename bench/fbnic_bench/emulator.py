@@ -1,28 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """Reads the counters of fbnic-emu, which sees every register access and every interrupt."""
 
-import json
-import socket
-from pathlib import Path
+from harness.vm import Guest, GuestError
 
 
-class EmulatorStats:
-    """A connection to the emulator's control socket. Without one, everything reads as nothing."""
-
-    def __init__(self, path: Path):
-        self._path = path
-
-    def read(self) -> dict[str, int] | None:
-        """All counters since the emulator's start, flat; nested groups as GROUP.NAME."""
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(5)
-                connection.connect(str(self._path))
-                connection.sendall(b"stats\n")
-                with connection.makefile("r") as lines:
-                    return flatten(json.loads(lines.readline()))
-        except (OSError, ValueError):
-            return None
+def read(guest: Guest) -> dict[str, int] | None:
+    """All counters since the emulator's start, flat; nested groups as GROUP.NAME. Nothing when
+    there is no emulated NIC."""
+    try:
+        return flatten(guest.control("stats")) if guest.emulator else None
+    except (GuestError, OSError):
+        return None
 
 
 def flatten(value: dict, prefix: str = "") -> dict[str, int]:

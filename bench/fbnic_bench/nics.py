@@ -89,9 +89,43 @@ wait_for 10 answers || fail "no answer from the far end"
 echo $near
 """
 
+# Prints how many microseconds passed from the start of insmod until there was a carrier. Waits
+# without starting programs, which would take longer than what is waited for.
 _FBNIC_UP = """
-load_fbnic {name} >&2 && cable_up >&2 || fail "{name} does not come up"
-near_if
+ko=/guest/ko/{name}.ko
+for dep in $(modinfo -F depends $ko | tr ',' ' '); do modprobe $dep || fail "$dep"; done
+far_up 1500 || fail "no far end"
+[ -p /run/never ] || mkfifo /run/never
+begun=${{EPOCHREALTIME/./}}
+insmod $ko || fail "{name} does not load"
+until near=$(near_if); do
+	[ $((${{EPOCHREALTIME/./}} - begun)) -lt 20000000 ] || fail "no network device"
+done
+ip link set $near up
+carrier=0
+until [ "$carrier" = 1 ]; do
+	read -r carrier </sys/class/net/$near/carrier 2>/dev/null
+	[ $((${{EPOCHREALTIME/./}} - begun)) -lt 30000000 ] || fail "no carrier"
+	read -r -t 0.002 <>/run/never
+done
+took=$((${{EPOCHREALTIME/./}} - begun))
+cable_up >&2 || fail "{name} does not come up"
+echo $took $near
+"""
+
+# Prints how many microseconds it took to open the interface with so many queues, and how many
+# kilobytes of memory went with it.
+_REOPEN = """
+ip link set {near} down
+ethtool -L {near} combined {number} 2>&1 || true
+[ "$(ethtool -l {near} | awk '/^Combined/ {{n = $2}} END {{print n}}')" = {number} ] || fail "not {number} queues"
+sleep 0.3
+before=$(awk '/^MemFree/ {{print $2}}' /proc/meminfo)
+begun=${{EPOCHREALTIME/./}}
+ip link set {near} up || fail "{near} does not open"
+took=$((${{EPOCHREALTIME/./}} - begun))
+echo $took $((before - $(awk '/^MemFree/ {{print $2}}' /proc/meminfo)))
+wait_for 20 has_carrier {near} || fail "no carrier"
 """
 
 
@@ -103,6 +137,8 @@ class Link:
     nic: Nic
     # Name of the near end's interface.
     near: str
+    # Time from loading the driver until there was a carrier; 0 for QEMU's own.
+    probe_ms: float = 0.0
 
     def far(self, command: str, timeout: float = 60) -> str:
         """Runs one program at the far end."""
@@ -128,6 +164,12 @@ class Link:
         )
         return result.status == 0
 
+    def reopen(self, queues: int) -> dict[str, float]:
+        """Closes the interface and opens it with another number of queues."""
+        script = _REOPEN.format(near=self.near, number=queues)
+        microseconds, kilobytes = self.guest.check(script, 90).split()[-2:]
+        return {"open, ms": int(microseconds) / 1000, "memory, bytes": int(kilobytes) * 1024}
+
     def down(self) -> None:
         """Takes the near end away; a driver under test is unloaded."""
         self.guest.check(f"ip addr flush dev {self.near}; ip link set {self.near} down")
@@ -141,6 +183,6 @@ def bring_up(guest: Guest, nic: Nic) -> Link:
         script = _HELPERS + _PAIR_UP.format(
             module=nic.module, near=nic.mac(0), far=nic.mac(1), netns=nic.netns
         )
-    else:
-        script = _FBNIC_UP.format(name=nic.name)
-    return Link(guest, nic, guest.check(script, 90).split()[-1])
+        return Link(guest, nic, guest.check(script, 90).split()[-1])
+    took, near = guest.check(_FBNIC_UP.format(name=nic.name), 90).split()[-2:]
+    return Link(guest, nic, near, int(took) / 1000)

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Shows results: tables for the terminal, a picture for the documentation."""
+"""Shows results as tables for the terminal."""
 
-from html import escape
-
-from . import throughput, workloads
+from . import curves, throughput, workloads
 from .counts import demangle
 from .results import Counted, Results, median, spread
 
@@ -11,11 +9,16 @@ from .results import Counted, Results, median, spread
 FIGURES = (
     "calls out of the driver",
     "C helper calls",
+    "page_pool allocations",
+    "page_pool fast path share",
+    "page_pool slow path share",
+    "doorbells",
     "polls",
     "interrupts",
     "instructions in all of the kernel",
 )
-COLOURS = {"rust": "#c1502e", "c": "#4a6fa5", "e1000e": "#7a9a5b", "igb": "#9a7ab0", "virtio": "#999"}
+# NICs in the order in which they are shown.
+ORDER = ("rust", "c", "e1000e", "igb", "virtio")
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -35,16 +38,17 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
-def _title(row: str) -> str:
+def title(row: str) -> str:
+    """What a counted row is called."""
     return workloads.BY_NAME[row].title if row in workloads.BY_NAME else row
 
 
 def instructions(results: Results) -> str:
     """The main table: instructions of the driver per packet."""
-    nics = _nics(results.counted)
+    nics = names(results.counted)
     rows = []
     for row, by_nic in results.counted.items():
-        cells = [_title(row)]
+        cells = [title(row)]
         for nic in nics:
             values = by_nic[nic].figures["instructions"] if nic in by_nic else []
             cells += [f"{median(values):.1f}", f"{spread(values):.1%}"] if values else ["-", "-"]
@@ -56,7 +60,7 @@ def instructions(results: Results) -> str:
 
 def others(results: Results) -> str:
     """Calls, polls, interrupts and what the emulator saw, per packet."""
-    nics = _nics(results.counted)
+    nics = names(results.counted)
     rows = []
     for row, by_nic in results.counted.items():
         seen = {n for c in by_nic.values() for n in c.figures if n.startswith("emulator ")}
@@ -74,8 +78,8 @@ def by_function(results: Results, row: str, limit: int = 14) -> str:
         for what, values in (("instructions", counted.functions), ("calls", counted.calls)):
             medians = {name: median(v) for name, v in values.items()}
             top = sorted(medians, key=medians.__getitem__, reverse=True)[:limit]
-            names = demangle(top)
-            rows = [[_short(names[n]), f"{medians[n]:.2f}"] for n in top if medians[n] >= 0.005]
+            readable = demangle(top)
+            rows = [[_short(readable[n]), f"{medians[n]:.2f}"] for n in top if medians[n] >= 0.005]
             if rows:
                 parts.append(table([f"{row} {nic}: {what} per packet", ""], rows))
     return "\n\n".join(parts)
@@ -83,7 +87,7 @@ def by_function(results: Results, row: str, limit: int = 14) -> str:
 
 def rates(results: Results) -> str:
     """Throughput and its ratios to the C driver and to QEMU's NICs."""
-    nics = _nics(results.throughput)
+    nics = names(results.throughput)
     rows = []
     for name, by_nic in results.throughput.items():
         cells = [throughput.TITLES.get(name, name)]
@@ -100,10 +104,10 @@ def _quotient(by_nic: dict[str, list[float]], a: str, b: str) -> str:
     return "-"
 
 
-def _nics(rows: dict) -> list[str]:
-    order = list(COLOURS)
-    names = {nic for by_nic in rows.values() for nic in by_nic}
-    return sorted(names, key=lambda n: order.index(n) if n in order else len(order))
+def names(rows: dict) -> list[str]:
+    """The NICs that have a figure in some row."""
+    found = {nic for by_nic in rows.values() for nic in by_nic}
+    return sorted(found, key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER))
 
 
 def _ratio(by_nic: dict[str, Counted], figure: str) -> str:
@@ -114,62 +118,61 @@ def _short(name: str) -> str:
     return name if len(name) <= 100 else name[:48] + " ... " + name[-46:]
 
 
+def curve(results: Results, name: str) -> str:
+    """The points of one curve, each figure with its spread, and what the drivers have in relation."""
+    points = results.curves[name]
+    nics = names(points)
+    figures = [
+        figure
+        for figure in points[next(iter(points))][nics[0]]
+        if any(median(by_nic[n][figure]) >= 0.0005 for by_nic in points.values() for n in by_nic)
+    ]
+    rows = []
+    for point, by_nic in points.items():
+        for figure in figures:
+            values = {nic: by_nic[nic].get(figure, []) for nic in nics if nic in by_nic}
+            cells = [f"{number(median(v))} ±{spread(v) / 2:.0%}" for v in values.values()]
+            rows.append([f"{point}: {figure}", *cells, _quotient(values, "rust", "c")])
+    known = curves.BY_NAME.get(name)
+    head = f"{known.title} ({known.axis})" if known else name
+    return table([head, *nics, "rust/c"], rows)
+
+
+def per_queue(results: Results) -> str:
+    """Memory of one queue: what the most queues take more than one, by queue."""
+    points = results.curves[curves.QUEUES.name]
+    fewest, most = min(points, key=int), max(points, key=int)
+    if fewest == most:
+        return ""
+    cells = {}
+    for nic in names(points):
+        low, high = (median(points[p][nic]["memory, bytes"]) for p in (fewest, most))
+        cells[nic] = (high - low) / (int(most) - int(fewest))
+    return table(["memory", *cells], [["bytes per queue", *(number(v) for v in cells.values())]])
+
+
+def _constants(results: Results) -> str:
+    nics = names(results.sizes)
+    rows = [[n, *(number(v.get(k, 0)) for k in nics)] for n, v in results.sizes.items()]
+    return table(["sizes", *nics], rows)
+
+
 def text(results: Results, functions: bool = True) -> str:
     """All tables."""
     parts = [f"{results.commit}, {results.date}, kernel {results.kernel}, {results.qemu}"]
+    parts += [f"{name}: taken at {when}" for name, when in results.taken.items()]
     if results.counted:
         parts += [instructions(results), others(results)]
         if functions:
             parts += [by_function(results, row) for row in results.counted]
+    parts += [curve(results, name) for name in results.curves]
+    if curves.QUEUES.name in results.curves:
+        parts.append(per_queue(results))
     if results.throughput:
         parts.append(rates(results))
     if results.sizes:
-        nics = _nics(results.sizes)
-        parts.append(
-            table(
-                ["sizes and times", *nics],
-                [[n, *(number(v.get(k, 0)) for k in nics)] for n, v in results.sizes.items()],
-            )
-        )
-    return "\n\n".join(parts)
-
-
-def svg(results: Results) -> str:
-    """Bars of the instructions per packet, one group per row."""
-    nics = _nics(results.counted)
-    groups = []
-    for row, by_nic in results.counted.items():
-        values = {n: by_nic[n].figures["instructions"] for n in nics if n in by_nic}
-        groups.append((_title(row), values))
-    left, width, bar, gap, top = 190, 460, 14, 14, 60
-    largest = max((max(v) for _, values in groups for v in values.values()), default=1)
-    parts, y = [], top
-    for title, values in groups:
-        middle = y + len(values) * bar / 2 + 4
-        parts.append(f'<text x="{left - 8}" y="{middle:.0f}" text-anchor="end">{escape(title)}</text>')
-        for nic, samples in values.items():
-            value, scale = median(samples), width / largest
-            low, high = left + min(samples) * scale, left + max(samples) * scale
-            centre = y + bar / 2
-            parts.append(
-                f'<rect x="{left}" y="{y}" width="{value * scale:.1f}" height="{bar - 2}" '
-                f'fill="{COLOURS.get(nic, "#666")}"/>'
-                f'<path d="M{low:.1f} {centre - 1}H{high:.1f}" stroke="#000"/>'
-                f'<text x="{high + 5:.0f}" y="{y + bar - 4}">{value:.0f}</text>'
-            )
-            y += bar
-        y += gap
-    legend = "".join(
-        f'<rect x="{left + 90 * i}" y="36" width="12" height="12" fill="{COLOURS.get(n, "#666")}"/>'
-        f'<text x="{left + 90 * i + 17}" y="46">{escape(n)}</text>'
-        for i, n in enumerate(nics)
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 70}" height="{y + 10}" '
-        f'font-family="sans-serif" font-size="11">\n'
-        f"<!-- SPDX-License-Identifier: GPL-2.0 -->\n"
-        f'<rect width="100%" height="100%" fill="#fff"/>\n'
-        f'<text x="10" y="20" font-size="13">Driver instructions per packet, median with range: '
-        f"{escape(results.commit)}, {escape(results.date)}, {escape(results.kernel)}</text>\n"
-        f"{legend}\n" + "\n".join(parts) + "\n</svg>\n"
-    )
+        parts.append(_constants(results))
+    if results.missing:
+        rows = [[what, why] for what, why in results.missing.items()]
+        parts.append(table(["not measured", "because"], rows))
+    return "\n\n".join(part for part in parts if part)

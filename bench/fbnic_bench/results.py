@@ -4,6 +4,7 @@
 import datetime
 import json
 import os
+import re
 import statistics
 import subprocess
 from dataclasses import asdict, dataclass, field
@@ -53,8 +54,14 @@ class Results:
     counted: dict[str, dict[str, Counted]] = field(default_factory=dict)
     # By row, then by NIC: one value per round.
     throughput: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    # By curve, then by point (text, because JSON knows no other keys), NIC and figure.
+    curves: dict[str, dict[str, dict[str, dict[str, list[float]]]]] = field(default_factory=dict)
     # By name, then by NIC.
     sizes: dict[str, dict[str, float]] = field(default_factory=dict)
+    # What could not be measured, with the reason.
+    missing: dict[str, str] = field(default_factory=dict)
+    # Commit and date of each of `counted`, `curves` and `throughput`, which may be renewed alone.
+    taken: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
     def new() -> "Results":
@@ -78,15 +85,35 @@ class Results:
         results.counted = {r: {n: Counted(**c) for n, c in nics.items()} for r, nics in rows.items()}
         return results
 
+    def take_over(self, new: "Results") -> None:
+        """Replaces what `new` has measured afresh. Commit and date become those of `new`."""
+        for name in ("commit", "date", "kernel", "qemu"):
+            setattr(self, name, getattr(new, name))
+        for name in ("counted", "curves", "throughput", "sizes"):
+            getattr(self, name).update(getattr(new, name))
+            if getattr(new, name):
+                self.taken[name] = f"{new.commit}, {new.date}"
+        measured = {f"{row}, {nic}" for row, by_nic in new.counted.items() for nic in by_nic}
+        kept = {what: why for what, why in self.missing.items() if what not in measured}
+        self.missing = kept | new.missing
+
     def save(self, path: Path) -> None:
         """Writes them as JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(_rounded(asdict(self)), indent=1, sort_keys=False)
+        # A list of numbers is easier to read, and to compare, on one line.
+        text = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text)
         path.write_text(text + "\n")
 
     def count(self, row: str, nic: str, sample: Sample) -> None:
         """Adds one round of a counted row."""
         self.counted.setdefault(row, {}).setdefault(nic, Counted()).add(sample)
+
+    def draw(self, curve: str, point: int, nic: str, figures: dict[str, float]) -> None:
+        """Adds one round of a point of a curve."""
+        at = self.curves.setdefault(curve, {}).setdefault(str(point), {}).setdefault(nic, {})
+        for name, value in figures.items():
+            at.setdefault(name, []).append(value)
 
     def time(self, row: str, nic: str, value: float) -> None:
         """Adds one round of a throughput row."""
@@ -118,6 +145,8 @@ def worse(new: Results, committed: Results, nic: str = "rust") -> list[str]:
     """Counted figures of `nic` that have grown by more than the tolerance."""
     found = []
     for row, nics in committed.counted.items():
+        if nic in nics and (reason := new.missing.get(f"{row}, {nic}")):
+            found.append(f"{row}: cannot be measured any more: {reason}")
         if nic not in nics or nic not in new.counted.get(row, {}):
             continue
         for name in CHECKED:

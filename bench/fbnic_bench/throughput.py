@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Throughput and latency between the two ends of each NIC's cable.
+"""Throughput, latency and start-up time of each NIC, between the two ends of its cable.
 
 These are times on whatever the machine has left, so only ratios between NICs of the same round
 mean something. NICs take turns within a round, and the order turns around from one to the next.
@@ -10,6 +10,7 @@ less than the rate when the machine has other work.
 import json
 import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,11 @@ from pathlib import Path
 
 from harness.vm import Guest, GuestError, Spec
 
+from . import build
 from .nics import FAR4, Link, Nic, bring_up
+
+RR = build.in_guest(build.RR)
+RR_PORT = 5210
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,21 @@ class Row:
 
     name: str
     title: str
-    # Returns the value and, for a transfer, the payload bytes that arrived.
-    measure: Callable[[Link, int], tuple[float, int]]
+    # Returns values by what their names end with, "" for the row's own; PAYLOAD stands for the bytes
+    # that arrived.
+    measure: Callable[[Link, int], dict[str, float]]
 
 
-def _iperf(options: str) -> Callable[[Link, int], tuple[float, int]]:
+PAYLOAD = "payload"
+# What a row's name gets for the CPU time of QEMU and the emulated NIC, for that of the emulated NIC
+# alone, and for the share of datagrams lost.
+CPU, MODEL_CPU, LOST = "-cpu", "-model-cpu", "-lost"
+
+
+def _iperf(options: str) -> Callable[[Link, int], dict[str, float]]:
     """Megabits per second that the receiver of an iperf3 run saw."""
 
-    def measure(link: Link, seconds: int) -> tuple[float, int]:
+    def measure(link: Link, seconds: int) -> dict[str, float]:
         server = f"ip netns exec {link.nic.netns}"
         link.guest.check(
             f"{server} ss -Hltn 'sport = :5201' | grep -q . || {server} iperf3 -s -D\n"
@@ -42,40 +54,61 @@ def _iperf(options: str) -> Callable[[Link, int], tuple[float, int]]:
         result = link.guest.run(f"iperf3 -J -c {FAR4} -t {seconds} {options} 2>/dev/null", seconds + 30)
         try:
             received = json.loads(result.output)["end"]["sum_received"]
-            return received["bits_per_second"] / 1e6, received["bytes"]
+            figures = {"": received["bits_per_second"] / 1e6, PAYLOAD: received["bytes"]}
+            if "lost_percent" in received:
+                figures[LOST] = received["lost_percent"]
+            return figures
         except (ValueError, KeyError) as error:
             raise GuestError(f"{link.nic.name}: iperf3 {options}: {result.output[-300:]}") from error
 
     return measure
 
 
-def _ping(link: Link, seconds: int) -> tuple[float, int]:
+def _ping(link: Link, seconds: int) -> dict[str, float]:
     """Median of the round-trip times in microseconds."""
     output = link.guest.check(f"ping -n -i 0.01 -w {seconds} {FAR4}", seconds + 10)
     times = sorted(float(t) * 1000 for t in re.findall(r"time=([0-9.]+) ms", output))
     if not times:
         raise GuestError(f"{link.nic.name}: ping: {output[-300:]}")
-    return times[len(times) // 2], 0
+    return {"": times[len(times) // 2]}
 
 
-def _cpu_seconds(guest: Guest) -> float:
-    """User and system time of QEMU and of the emulated NIC so far."""
-    total = 0
-    for process in (guest.qemu, guest.emulator):
-        if process:
-            stat = Path(f"/proc/{process.pid}/stat").read_text()
-            # The name in parentheses may hold blanks; the times are fields 14 and 15.
-            fields = stat.rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
+def _round_trips(protocol: str) -> Callable[[Link, int], dict[str, float]]:
+    """Round trips a second of one byte each way, one after the other."""
+
+    def measure(link: Link, seconds: int) -> dict[str, float]:
+        server = f"ip netns exec {link.nic.netns}"
+        link.guest.check(
+            f"{server} ss -Hltn 'sport = :{RR_PORT}' | grep -q . || {server} {RR} serve {RR_PORT}"
+        )
+        output = link.guest.check(f"{RR} {protocol} {FAR4} {RR_PORT} {seconds}", seconds + 10)
+        return {"": json.loads(output)["count"] / seconds}
+
+    return measure
+
+
+def _cpu_seconds(process: subprocess.Popen | None) -> float:
+    """User and system time of a process so far."""
+    if not process:
+        return 0
+    stat = Path(f"/proc/{process.pid}/stat").read_text()
+    # The name in parentheses may hold blanks; the times are fields 14 and 15.
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _measure(link: Link, row: Row, seconds: int) -> Iterator[tuple[str, float]]:
-    before = _cpu_seconds(link.guest)
-    value, received = row.measure(link, seconds)
-    yield row.name, value
-    if received:
-        yield f"{row.name}{CPU}", (_cpu_seconds(link.guest) - before) / (received / 1e9)
+    guest = link.guest
+    before = _cpu_seconds(guest.qemu), _cpu_seconds(guest.emulator)
+    figures = row.measure(link, seconds)
+    qemu, model = _cpu_seconds(guest.qemu) - before[0], _cpu_seconds(guest.emulator) - before[1]
+    gigabytes = figures.pop(PAYLOAD, 0) / 1e9
+    for suffix, value in figures.items():
+        yield f"{row.name}{suffix}", value
+    if gigabytes:
+        yield f"{row.name}{CPU}", (qemu + model) / gigabytes
+        if not link.nic.model:
+            yield f"{row.name}{MODEL_CPU}", model / gigabytes
 
 
 ROWS = [
@@ -85,12 +118,21 @@ ROWS = [
     Row("tcp-rx4", "TCP in, 4 streams, Mb/s", _iperf("-P 4 -R")),
     Row("udp-64", "UDP out 64 B, Mb/s", _iperf("-u -b 0 -l 64")),
     Row("udp-1472", "UDP out 1472 B, Mb/s", _iperf("-u -b 0 -l 1472")),
+    Row("tcp-rr", "TCP request/response, per s", _round_trips("tcp")),
+    Row("udp-rr", "UDP request/response, per s", _round_trips("udp")),
     Row("latency", "ping round trip, us (low is good)", _ping),
 ]
-# What a row's name gets for its CPU time.
-CPU = "-cpu"
-TITLES = {row.name: row.title for row in ROWS} | {
-    f"{row.name}{CPU}": f"{row.title.rpartition(',')[0]}, CPU s/GB (low is good)" for row in ROWS
+# The time from loading a driver until there is a carrier; measured whatever the rows.
+START = "probe-to-carrier"
+TITLES = {START: "insmod to carrier, ms (low is good)"} | {
+    f"{row.name}{suffix}": row.title if not suffix else f"{row.title.rpartition(',')[0]}, {unit}"
+    for row in ROWS
+    for suffix, unit in (
+        ("", ""),
+        (CPU, "CPU s/GB (low is good)"),
+        (MODEL_CPU, "of it emulated NIC (low is good)"),
+        (LOST, "% lost (low is good)"),
+    )
 }
 
 
@@ -108,6 +150,7 @@ def run(
         name="bench-throughput",
         modules=modules,
         emulator=emulator if any(not nic.model for nic in nics) else None,
+        files=[build.RR],
         qemu_args=[arg for nic in nics for arg in nic.qemu_args()],
     )
     with Guest(spec) as guest:
@@ -116,6 +159,8 @@ def run(
                 if stopped():
                     return
                 link = bring_up(guest, nic)
+                if link.probe_ms:
+                    yield START, nic.name, link.probe_ms
                 time.sleep(0.5)
                 for row in rows:
                     for name, value in _measure(link, row, seconds):

@@ -45,6 +45,12 @@ class Counts(unittest.TestCase):
         path = counts.data_path(self.functions, "nic", 1000)
         self.assertEqual({s.name for s in path}, {"xmit", "helper"})
 
+    def test_a_poll_is_on_the_data_path_however_rare(self) -> None:
+        symbols = counts.Symbols("1000 core\n2000 nic_poll [nic]\n2100 clean [nic]\n2200 probe [nic]")
+        report = counts.Report({0x2000: 2, 0x2010: 2, 0x2100: 2, 0x2200: 2}, {0x2010: 0x2100})
+        path = counts.data_path(counts.by_function(report, symbols), "nic", 10000)
+        self.assertEqual({s.name for s in path}, {"nic_poll", "clean"})
+
     def test_reports_are_read_once_and_whole(self) -> None:
         with tempfile.NamedTemporaryFile() as file:
             path = Path(file.name)

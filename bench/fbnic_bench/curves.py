@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How the cost of a packet changes as work grows: frame size, ring size, flows, queues."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import workloads
+from .counting import MODERATION, Bench, CountingGuest, Sample
+from .nics import Link, Nic
+from .workloads import Workload
+
+# Packets of one point. What one poll costs is spread over less of them than in the table of rows.
+COUNT = 3000
+# A ring that is smaller than what arrives between two polls loses some, and that is part of the
+# curve; so is a gap of this many nanoseconds between frames.
+GAP = 20000
+# Processors of the guest for the curve over queues: a driver gets one vector for each, and queues
+# beyond share them.
+QUEUE_CPUS = 4
+QUEUE_MEMORY = "2G"
+FLOWS_OF_QUEUES = 1024
+
+# The figures that a point keeps.
+FIGURES = ("instructions", "calls out of the driver", "doorbells", "interrupts")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve: what changes, and what is counted at each value."""
+
+    name: str
+    title: str
+    axis: str
+    points: tuple[int, ...]
+    # Makes the NIC ready for the whole curve, and for one point.
+    begin: Callable[[Link], None]
+    prepare: Callable[[Link, int], None]
+    workload: Callable[[int], Workload]
+
+
+def _work(run: Callable[[Link, int], None], receive: bool, share: float = 0.5) -> Workload:
+    return Workload("", "", COUNT, run, "rx_packets" if receive else "", share)
+
+
+def _flows(number: int) -> dict[str, object]:
+    """Makes pktgen count the source port up from one packet to the next."""
+    return {"udp_src_min": 1024, "udp_src_max": 1024 + number, "udp_dst_min": 9, "udp_dst_max": 9}
+
+
+def _jumbo(link: Link) -> None:
+    """Lets frames of 9,014 bytes pass, and holds interrupts back as for the table of rows."""
+    link.guest.check(f"far_up 9000 && ip link set {link.near} mtu 9000")
+    _settle(link)
+    _moderate(link)
+
+
+def _standard(link: Link) -> None:
+    link.guest.check(f"far_up 1500 && ip link set {link.near} mtu 1500")
+    _settle(link)
+
+
+def _moderated(link: Link) -> None:
+    _standard(link)
+    _moderate(link)
+
+
+def _moderate(link: Link) -> None:
+    if not link.prepare(MODERATION):
+        raise workloads.Unsupported("cannot hold interrupts back")
+
+
+def _settle(link: Link) -> None:
+    link.guest.check(f"sleep 0.2; wait_for 20 has_carrier {link.near}", 40)
+
+
+def _rings(options: str) -> Callable[[Link, int], None]:
+    """Sets ring sizes; every `%` in the options stands for the value of the point."""
+
+    def prepare(link: Link, entries: int) -> None:
+        sizes = options.replace("%", str(entries))
+        done = link.guest.run(f"ethtool -G {link.near} {sizes} 2>&1", 40)
+        # Asking for what is set already is an error to ethtool and none here.
+        if done.status and "no ring parameters changed" not in done.output:
+            raise workloads.Unsupported(done.output.strip())
+        _settle(link)
+
+    return prepare
+
+
+def _as_it_is(_link: Link, _value: int) -> None:
+    """The workload alone makes the difference."""
+
+
+SIZES = (60, 256, 512, 1514, 4096, 9014)
+RINGS = (64, 256, 1024, 4096)
+FLOWS = (1, 10, 100, 1000, 10000)
+
+CURVES = [
+    Curve(
+        name="tx-size",
+        title="Tx, by size of the frame",
+        axis="bytes",
+        points=SIZES,
+        begin=_jumbo,
+        prepare=_as_it_is,
+        workload=lambda size: _work(workloads.tx(size), receive=False),
+    ),
+    Curve(
+        name="rx-size",
+        title="Rx, by size of the frame",
+        axis="bytes",
+        points=SIZES,
+        begin=_jumbo,
+        prepare=_as_it_is,
+        workload=lambda size: _work(workloads.rx(size), receive=True),
+    ),
+    Curve(
+        name="tx-ring",
+        title="Tx 60 B, by size of the ring",
+        axis="entries",
+        points=RINGS,
+        begin=_standard,
+        prepare=_rings("tx %"),
+        workload=lambda _: _work(workloads.tx(60), receive=False),
+    ),
+    Curve(
+        name="rx-ring",
+        title="Rx 60 B, by size of the rings",
+        axis="entries",
+        points=RINGS,
+        begin=_standard,
+        prepare=_rings("rx % rx-mini % rx-jumbo %"),
+        workload=lambda _: _work(workloads.rx(60, delay=GAP), receive=True, share=0.1),
+    ),
+    Curve(
+        name="rx-flows",
+        title="Rx 60 B, by number of UDP flows",
+        axis="flows",
+        points=FLOWS,
+        begin=_moderated,
+        prepare=_as_it_is,
+        workload=lambda number: _work(workloads.rx(60, **_flows(number)), receive=True),
+    ),
+]
+QUEUES = Curve(
+    name="queues",
+    title="Rx 60 B, 1,024 flows, by number of queues on four vectors",
+    axis="queues",
+    points=(1, 2, 4, 8, 16, 32, 64, 128),
+    begin=_standard,
+    prepare=_as_it_is,
+    workload=lambda _: _work(
+        workloads.rx(60, delay=GAP, **_flows(FLOWS_OF_QUEUES)), receive=True
+    ),
+)
+BY_NAME = {curve.name: curve for curve in (*CURVES, QUEUES)}
+
+
+def _kept(sample: Sample) -> dict[str, float]:
+    kept = {name: sample.figures.get(name, 0.0) for name in FIGURES}
+    kept["frames lost"] = max(0.0, 1 - sample.packets / COUNT)
+    return kept
+
+
+def measure(guest: CountingGuest, nic: Nic, chosen: list[Curve]) -> Iterator[tuple[str, int, dict]]:
+    """Loads a driver and goes through curves. Yields curve, point and figures."""
+    with guest.loaded(nic) as bench:
+        for curve in chosen:
+            curve.begin(bench.link)
+            for point in curve.points:
+                curve.prepare(bench.link, point)
+                yield curve.name, point, _kept(bench.sample(curve.workload(point)))
+
+
+def measure_queues(guest: CountingGuest, nic: Nic) -> Iterator[tuple[int, dict]]:
+    """As `measure`, for queues: with the time to open the interface and the memory it takes."""
+    with guest.loaded(nic) as bench:
+        for point in QUEUES.points:
+            yield point, _queues(bench, point)
+
+
+def _queues(bench: Bench, number: int) -> dict[str, float]:
+    opened = bench.link.reopen(number)
+    return _kept(bench.sample(QUEUES.workload(number))) | opened
+
+
+def queue_guest(nics: list[Nic], emulator: Path, modules: dict[str, Path]) -> CountingGuest:
+    """A guest with several processors, and memory for the most queues."""
+    return CountingGuest("bench-queues", nics, emulator, modules, QUEUE_CPUS, QUEUE_MEMORY)
