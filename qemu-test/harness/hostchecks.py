@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def run(report: Report) -> None:
         ("module-symbols-exist", module_symbols),
         ("spdx-headers", spdx_headers),
         ("shell-syntax", shell_syntax),
+        ("bench-evaluation", bench_evaluation),
     ):
         if report.wants(name):
             report.run(name, function)
@@ -156,6 +158,11 @@ def shell_syntax() -> None:
         first = (paths.PROJECT / name).read_bytes()[:64]
         if first.startswith(b"#!/bin/bash") or name.endswith(".sh"):
             _command(["bash", "-n", name], paths.PROJECT)
+
+
+def bench_evaluation() -> str:
+    """The bench turns counts into figures as it should."""
+    return _command([sys.executable, "-m", "unittest", "discover", "bench/tests"], paths.PROJECT)
 
 
 def _tracked(*patterns: str) -> list[str]:
