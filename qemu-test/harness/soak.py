@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import accel, case, kernels, paths
-from .agent import AgentError
+from .faults import ControlError
 from .vm import Guest, GuestError, Spec
 
 # Free memory moves by some allocator caches from one checkpoint to the next; a leaked ring or
@@ -32,6 +32,27 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 # Packets pass again, however much traffic there is besides.
 _ALIVE = "wait_for 30 has_carrier $(near_if) && wait_for 30 ping -n -q -c 1 -W 1 $FAR4"
+
+# What the emulated NIC may do wrong for a moment, without a reset being needed afterwards.
+_FAULTS: tuple[tuple[str, dict], ...] = (
+    ("msix_lost", {}),
+    ("msix_storm", {}),
+    ("link_flap", {"period_ms": 300}),
+    ("dma_refused", {"dir": "read"}),
+    ("dma_refused", {"dir": "write"}),
+    ("dma_late", {"ms": 20}),
+    ("rcd", {"field": "any"}),
+    ("rcd_omitted", {}),
+    ("rcd_duplicated", {}),
+    ("rcd_swapped", {}),
+    ("tcd", {"field": "any"}),
+    ("tcd_omitted", {}),
+    ("tcd_duplicated", {}),
+    ("fw_silent", {}),
+    ("fw_delay", {"ms": 500}),
+    ("fw_mangled", {"how": "random"}),
+)
+_FAULT_MS = 1500
 
 Action = Callable[["Soak"], str]
 _ACTIONS: list[tuple[int, Action]] = []
@@ -91,6 +112,8 @@ class Soak:
 
     def checkpoint(self) -> None:
         """Unloads the driver under traffic, looks for what it has left, and loads it again."""
+        if self.guest.emulator:
+            self.guest.disarm()
         self._do("unload", "unload_fbnic && stop_traffic && free_deferred")
         available = self.guest.check(
             "sync; echo 3 >/proc/sys/vm/drop_caches; sleep 1; awk '/MemAvailable/ { print $2 }' /proc/meminfo"
@@ -267,6 +290,20 @@ def traffic(soak: Soak) -> str:
     return f"timeout 20 iperf3 -c $FAR4 -p 5201 -u -l {size} -b {mbits}M -t 2 >/dev/null 2>&1 || true"
 
 
+@_action(3)
+def fault(soak: Soak) -> str:
+    """The NIC misbehaves for a moment. Down and up again, it works."""
+    name, fields = soak.rng.choice(_FAULTS)
+    # Firmware talks rarely, so there every occasion is taken; of the data path's only some.
+    chance = {} if name.startswith(("fw", "link", "msix")) else {"one_in": soak.rng.choice((2, 20, 200))}
+    soak.guest.arm(name, {"for_ms": _FAULT_MS, **chance}, **fields)
+    return (
+        f"# {name} {fields} {chance}\n"
+        "timeout 5 cat /sys/bus/pci/devices/$(fbnic_slot)/hwmon/hwmon*/*_input >/dev/null 2>&1 || true\n"
+        f"sleep 2; ip link set $dev down; near_up {soak.mtu}"
+    )
+
+
 def main() -> int:
     """Entry point. Returns the exit status."""
     options = _parse()
@@ -281,7 +318,7 @@ def main() -> int:
             soak = Soak(guest, options.seed, options.seconds, lambda line: print(f"    {line}", flush=True))
             summary = soak.run()
             guest.check("unload_fbnic; no_leak", 300)
-    except (GuestError, AgentError) as error:
+    except (GuestError, ControlError) as error:
         print(f"soak: {error}\n--- the console ended with:\n{guest.console.tail()}", file=sys.stderr)
         return 1
     print(f"clean: {summary}")

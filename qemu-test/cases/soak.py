@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A short run of `make soak`."""
+
+from harness.case import case
+from harness.soak import Soak
+from harness.vm import Guest
+
+_SECONDS = 45
+
+
+@case(rows=(11, 12, 20))
+def soak(guest: Guest) -> None:
+    """Random changes of everything, and faults of the device, under traffic, from a fixed seed."""
+    print(Soak(guest, seed=107, seconds=_SECONDS).run())
