@@ -14,6 +14,7 @@ use kernel::{
     prelude::*, //
 };
 
+use super::PAUSE_FIFOS;
 use crate::{
     fbnic_csr::{
         qm::*,
@@ -53,59 +54,31 @@ const CWR: u32 = 0x80;
 const CALENDAR: u32 = 0x1b1b_1b1b;
 const CALENDAR_LAST: u32 = 0x1e1b_1b1b;
 
-/// A FIFO of the Rx packet buffer.
+/// Place of a FIFO in the Rx packet buffer.
+#[derive(Clone, Copy)]
 struct Fifo {
     /// Units of 64 bytes.
     base: u16,
     /// Units of 2 KiB; zero if unused.
     size: u16,
-    /// What happens when it fills.
-    pause: bool,
-    drop: bool,
-    ecn: bool,
 }
 
-const UNUSED: Fifo = Fifo {
-    base: 0,
-    size: 0,
-    pause: false,
-    drop: false,
-    ecn: false,
-};
+impl Fifo {
+    const fn new(base: u16, size: u16) -> Self {
+        Self { base, size }
+    }
+}
+
+const UNUSED: Fifo = Fifo::new(0, 0);
 
 const FIFOS: [Fifo; RXB_FIFOS] = [
-    // From the network to both host and BMC.
-    Fifo {
-        base: 0x1800,
-        size: 0x20,
-        drop: true,
-        ..UNUSED
-    },
+    Fifo::new(0x1800, 0x20), // From the network to both host and BMC.
     UNUSED,
     UNUSED,
-    // From the network to the BMC.
-    Fifo {
-        base: 0x1c00,
-        size: 0x10,
-        drop: true,
-        ..UNUSED
-    },
-    // From the network to the host.
-    Fifo {
-        base: 0,
-        size: 0xc0,
-        pause: true,
-        drop: true,
-        ecn: true,
-    },
+    Fifo::new(0x1c00, 0x10), // From the network to the BMC.
+    Fifo::new(0, 0xc0),      // From the network to the host.
     UNUSED,
-    // From the BMC to the host.
-    Fifo {
-        base: 0x1e00,
-        size: 0x10,
-        drop: true,
-        ..UNUSED
-    },
+    Fifo::new(0x1e00, 0x10), // From the BMC to the host.
     UNUSED,
 ];
 
@@ -169,7 +142,7 @@ impl Fbnic {
                 u32::from(fifo.size)
             };
             if size != 0 {
-                set_thresholds(csr, index, fifo, size)?;
+                set_thresholds(csr, index, size)?;
             }
         }
         csr.write_reg(
@@ -276,22 +249,23 @@ fn place_fifo(csr: &Csr, index: usize, fifo: &Fifo) -> Result {
 }
 
 /// Sets at what fill a FIFO of `size` times 2 KiB pauses, drops and marks.
-fn set_thresholds(csr: &Csr, index: usize, fifo: &Fifo, size: u32) -> Result {
+fn set_thresholds(csr: &Csr, index: usize, size: u32) -> Result {
     let units = size * UNITS;
-    let pause = if fifo.pause {
+    let is_in = |fifos: u8| fifos >> index & 1 != 0;
+    let pause = if is_in(PAUSE_FIFOS) {
         threshold(units.saturating_sub(PAUSE_SKID), PAUSE_SKID)
     } else {
         NEVER
     };
     // Drop when only one largest frame would still fit.
-    let drop = if fifo.drop {
+    let drop = if is_in(DROP_FIFOS) {
         let fill = units.saturating_sub(FRAME_UNITS);
         threshold(fill, fill)
     } else {
         NEVER
     };
     // Mark when a quarter is full, but not before there is a largest frame.
-    let ecn = if fifo.ecn {
+    let ecn = if is_in(ECN_FIFOS) {
         let fill = (units / 4).max(FRAME_UNITS);
         threshold(fill, fill)
     } else {
