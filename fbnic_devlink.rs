@@ -18,7 +18,8 @@ use crate::{
     fbnic_dev::Fbnic,
     fbnic_fw::messages::{
         FwVersion,
-        Version, //
+        Version,
+        MAX_DATA, //
     },
     net::devlink::{
         self,
@@ -36,6 +37,10 @@ const NS_OTP_STATUS: usize = 0x21d * 4;
 /// Byte offset in BAR4 of the status of the last write to it: data in the upper, ECC in the lower
 /// half.
 const NS_OTP_WRITE_STATUS: usize = 0x21e * 4;
+
+/// Largest dump of the firmware's memory that is fetched, bytes. What the firmware says about its
+/// size must not cost all of ours.
+const COREDUMP_MAX: u32 = 16 << 20;
 
 /// A firmware version as users know it: `MM.mm.pp-bbb`.
 pub(crate) struct VersionText(pub(crate) Version);
@@ -104,10 +109,48 @@ impl devlink::Operations for Info {
 }
 
 /// Reports crashes of the firmware.
-struct Firmware;
+struct Firmware(Arc<Fbnic>);
 
 impl Reporter for Firmware {
     const NAME: &'static CStr = c"fw";
+    const HAS_DUMP: bool = true;
+    const HAS_DIAGNOSE: bool = true;
+
+    fn dump(&self, fmsg: &mut Fmsg<'_>) -> Result {
+        let size = self.0.fw_coredump_create()?;
+        if size > COREDUMP_MAX {
+            return Err(EFBIG);
+        }
+        let mut buf = KVec::from_elem(0, MAX_DATA, GFP_KERNEL)?;
+
+        fmsg.binary(c"FW coredump", |fmsg| {
+            for offset in (0..size).step_by(MAX_DATA) {
+                let length = usize::try_from(size - offset)?.min(MAX_DATA);
+                let part = buf.get_mut(..length).ok_or(EINVAL)?;
+                self.0.fw_coredump_read(offset, part)?;
+                fmsg.put_bytes(part)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn diagnose(&self, fmsg: &mut Fmsg<'_>) -> Result {
+        let Some(uptime) = self.0.fw_uptime() else {
+            return Ok(());
+        };
+        // Both are shown as 32-bit numbers, which seconds fill in 136 years.
+        let [seconds, milliseconds] = [uptime / 1000, uptime % 1000];
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        let milliseconds = u32::try_from(milliseconds)?;
+
+        fmsg.object(c"last_heartbeat", |fmsg| {
+            fmsg.object(c"fw_uptime", |fmsg| {
+                fmsg.put_u32(c"sec", seconds);
+                fmsg.put_u32(c"msec", milliseconds);
+            });
+        });
+        Ok(())
+    }
 }
 
 /// Reports faults of the one-time-programmable memory.
@@ -144,7 +187,7 @@ impl FbnicDevlink {
     /// Creates the instance. User space sees it after [`FbnicDevlink::register`].
     pub(crate) fn new(parent: &device::Device<Bound>, fbnic: Arc<Fbnic>) -> Result<Arc<Self>> {
         let devlink = Devlink::new(parent, Info(fbnic.clone()))?;
-        let firmware = HealthReporter::new(devlink.clone(), Firmware)?;
+        let firmware = HealthReporter::new(devlink.clone(), Firmware(fbnic.clone()))?;
         let otp = HealthReporter::new(devlink.clone(), Otp(fbnic.clone()))?;
         let this = Self {
             otp,

@@ -20,13 +20,15 @@ use kernel::{
         Bound,
         Device, //
     },
+    fmt,
     new_condvar,
     new_mutex,
     prelude::*,
     sync::{
         CondVar,
         CondVarTimeoutResult,
-        Mutex, //
+        Mutex,
+        MutexGuard, //
     },
     time::{
         delay::fsleep,
@@ -50,19 +52,24 @@ use crate::{
     }, //
 };
 
+mod heartbeat;
 mod log;
 mod mailbox;
 pub mod messages;
+mod ring;
+mod waiters;
 
+use heartbeat::Heartbeat;
 use log::Log;
 use mailbox::{
-    Direction,
     Mailbox,
     Received, //
 };
 use messages::{
     id,
     Call,
+    CoredumpInfo,
+    CoredumpRead,
     Failure,
     HeartbeatReq,
     HostCapReq,
@@ -73,6 +80,11 @@ use messages::{
     SensorRead,
     Version, //
 };
+use waiters::{
+    Refusal,
+    Waiters, //
+};
+
 pub use messages::{
     Caps,
     LogEntry,
@@ -88,16 +100,10 @@ const TIMEOUT_MS: u32 = 10_000;
 /// How often the mailbox is looked at while there is no interrupt, milliseconds.
 const POLL_MS: i64 = 20;
 
-/// How often a sign of life is asked for, milliseconds.
-const HEARTBEAT_MS: i64 = 10_000;
-
-/// Requests that may wait for their answers at the same time, each of another type.
-const WAITERS: usize = 4;
-
 /// Messages handled before the interrupt thread lets go.
 const BUDGET: usize = 64;
 
-/// Malformed messages that are logged in full.
+/// Messages that went wrong, in either direction, before those to come are not logged.
 const LOGGED: u64 = 8;
 
 /// Turns a codec error into an errno.
@@ -118,7 +124,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Tlv(error) => to_errno(error),
-            Failure::Mismatch => EBADMSG,
+            Failure::Mismatch | Failure::Stale => EBADMSG,
             // Only a negative errno is taken over; the sign of others has no meaning here.
             Failure::Firmware(error) if (-4095..0).contains(&error) => Error::from_errno(error),
             Failure::Firmware(_) => EIO,
@@ -126,36 +132,29 @@ impl From<Failure> for Error {
     }
 }
 
-/// Somebody who waits for an answer.
-struct Waiter {
-    reply: u16,
-    answer: Option<Result<KVec<u8>>>,
-}
-
-/// Whether the firmware is alive.
-struct Heartbeat {
-    /// The port is ours and the firmware is being watched.
-    owned: bool,
-    /// The firmware is believed to work.
-    healthy: bool,
-    /// The last request was answered.
-    answered: bool,
-    /// Milliseconds since the firmware started, as of the last answer and of the one before.
-    uptime: u64,
-    previous: u64,
-    requested: Instant<Monotonic>,
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Exists => EEXIST,
+            Refusal::Full => EXFULL,
+        }
+    }
 }
 
 /// What messages from the firmware change.
 struct State {
     caps: Option<Caps>,
     too_old: bool,
-    waiters: [Option<Waiter>; WAITERS],
+    waiters: Waiters<Result<KVec<u8>>>,
     heartbeat: Heartbeat,
+    /// When the last sign of life was asked for.
+    requested: Instant<Monotonic>,
     log: Log,
     malformed: u64,
     bmc_changed: bool,
 }
+
+type FwGuard<'a> = MutexGuard<'a, Inner>;
 
 struct Inner {
     mailbox: Option<Mailbox>,
@@ -191,15 +190,9 @@ impl State {
         Self {
             caps: None,
             too_old: false,
-            waiters: [const { None }; WAITERS],
-            heartbeat: Heartbeat {
-                owned: false,
-                healthy: false,
-                answered: false,
-                uptime: 0,
-                previous: 0,
-                requested: Instant::now(),
-            },
+            waiters: Waiters::default(),
+            heartbeat: Heartbeat::default(),
+            requested: Instant::now(),
             log: Log::new(),
             malformed: 0,
             bmc_changed: false,
@@ -213,8 +206,7 @@ impl State {
             id::FW_CAP_RESP => self.take_caps(dev, &message),
             id::OWNERSHIP_RESP | id::HEARTBEAT_RESP => {
                 let uptime = messages::decode_uptime(&message).map_err(to_errno)?;
-                self.heartbeat.uptime = uptime;
-                self.heartbeat.answered = true;
+                self.heartbeat.beat(uptime);
                 Ok(())
             }
             id::LOG_MSG_REQ => {
@@ -250,50 +242,42 @@ impl State {
         Ok(())
     }
 
+    /// Counts a message that went wrong. Returns whether to log it.
+    fn is_news(&mut self) -> bool {
+        self.malformed = self.malformed.saturating_add(1);
+        self.malformed <= LOGGED
+    }
+
+    /// The firmware could not read a message. Its sender need not wait for an answer `reply`.
+    fn refused(&mut self, dev: &Device, reply: Option<u16>) {
+        if self.is_news() {
+            dev_warn!(dev, "firmware could not read a message\n");
+        }
+        if let Some(reply) = reply {
+            self.waiters.answer(reply, Err(EIO));
+        }
+    }
+
     /// Hands an answer to the one who waits for it.
     fn answer(&mut self, reply: u16, bytes: &[u8]) -> Result {
-        let waiter = self
-            .waiters
-            .iter_mut()
-            .flatten()
-            .find(|waiter| waiter.reply == reply && waiter.answer.is_none())
-            .ok_or(ENOENT)?;
+        if !self.waiters.expects(reply) {
+            return Err(ENOENT);
+        }
         let mut copy = KVec::new();
         copy.extend_from_slice(bytes, GFP_KERNEL)?;
-        waiter.answer = Some(Ok(copy));
+        self.waiters.answer(reply, Ok(copy));
         Ok(())
-    }
-
-    /// Reserves a place for an answer of type `reply` and returns its index.
-    fn reserve(&mut self, reply: u16) -> Result<usize> {
-        if self.waiters.iter().flatten().any(|w| w.reply == reply) {
-            return Err(EEXIST);
-        }
-        let (index, slot) = self
-            .waiters
-            .iter_mut()
-            .enumerate()
-            .find(|(_, slot)| slot.is_none())
-            .ok_or(EXFULL)?;
-        *slot = Some(Waiter {
-            reply,
-            answer: None,
-        });
-        Ok(index)
-    }
-
-    /// Lets all who wait fail.
-    fn fail_waiters(&mut self, error: Error) {
-        for waiter in self.waiters.iter_mut().flatten() {
-            waiter.answer.get_or_insert(Err(error));
-        }
     }
 }
 
 impl Inner {
     fn send<R: Request>(&mut self, csr: &Csr, request: &R) -> Result {
+        self.send_expecting(csr, request, None)
+    }
+
+    fn send_expecting<R: Request>(&mut self, csr: &Csr, request: &R, reply: Option<u16>) -> Result {
         let mailbox = self.mailbox.as_mut().ok_or(ENODEV)?;
-        mailbox.send(csr, &mut self.buf[..], request)
+        mailbox.send(csr, &mut self.buf[..], request, reply)
     }
 
     /// Handles what the firmware has done. Returns whether there may be more.
@@ -307,7 +291,7 @@ impl Inner {
             return false;
         };
         mailbox::take_event(csr);
-        mailbox.reap_tx(csr);
+        mailbox.reap_tx(csr, |reply| state.refused(dev, reply));
         for _ in 0..BUDGET {
             let outcome = match mailbox.receive(csr, &mut buf[..]) {
                 Ok(None) => return false,
@@ -319,8 +303,7 @@ impl Inner {
                 Err(error) => Err((error, &[][..])),
             };
             if let Err((error, bytes)) = outcome {
-                state.malformed += 1;
-                if state.malformed <= LOGGED {
+                if state.is_news() {
                     let start = bytes.get(..16).unwrap_or(bytes);
                     dev_warn!(
                         dev,
@@ -383,7 +366,9 @@ impl Fbnic {
     fn fw_handshake(&self, start: Instant<Monotonic>) -> Result {
         // Each reset makes the firmware raise its interrupt, should the first have been missed.
         loop {
-            Direction::Tx.reset(&self.csr);
+            if let Some(mailbox) = &mut self.fw.inner.lock().mailbox {
+                mailbox.knock(&self.csr);
+            }
             if !self.csr.is_present() {
                 return Err(ENODEV);
             }
@@ -460,12 +445,12 @@ impl Fbnic {
         let start = Instant::<Monotonic>::now();
         loop {
             let mut inner = self.fw.inner.lock();
-            inner.state.fail_waiters(EPIPE);
+            inner.state.waiters.answer_all(|| Err(EPIPE));
             let Some(mailbox) = &mut inner.mailbox else {
                 break;
             };
             mailbox.close_tx();
-            mailbox.reap_tx(&self.csr);
+            mailbox.reap_tx(&self.csr, |_| ());
             if mailbox.tx_is_empty() || !self.csr.is_present() || !in_time(start) {
                 break;
             }
@@ -479,7 +464,7 @@ impl Fbnic {
     /// Resets the rings and frees their memory.
     fn fw_stop_mailbox(&self) {
         let mut inner = self.fw.inner.lock();
-        inner.state.heartbeat.owned = false;
+        inner.state.heartbeat.released();
         if let Some(mut mailbox) = inner.mailbox.take() {
             mailbox.stop(&self.csr);
         }
@@ -505,43 +490,45 @@ impl Fbnic {
     /// `EEXIST` if the same request is under way, `EXFULL` if too many others are, `EBUSY` if the
     /// mailbox is full, `ENODEV` if it is closed, `EPIPE` if it was closed while waiting,
     /// `ETIMEDOUT`, `EINTR`, `EBADMSG` if the answer makes no sense, or what the firmware answered.
-    pub(crate) fn fw_call<C: Call>(&self, call: &C) -> Result<C::Reply> {
+    pub(crate) fn fw_call<C: Call>(&self, mut call: C) -> Result<C::Reply> {
         let mut inner = self.fw.inner.lock();
-        let index = inner.state.reserve(C::REPLY)?;
-        let outcome = inner.send(&self.csr, call);
-
-        let mut left = msecs_to_jiffies(TIMEOUT_MS);
-        let answer = loop {
-            if let Err(error) = outcome {
-                break Err(error);
-            }
-            let waiter = inner.state.waiters.get_mut(index).and_then(Option::as_mut);
-            if let Some(answer) = waiter.and_then(|waiter| waiter.answer.take()) {
-                break answer;
-            }
-            match self
-                .fw
-                .answered
-                .wait_interruptible_timeout(&mut inner, left)
-            {
-                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
-                CondVarTimeoutResult::Timeout => break Err(ETIMEDOUT),
-                CondVarTimeoutResult::Signal { .. } => break Err(EINTR),
-            }
+        let index = inner.state.waiters.reserve(C::REPLY)?;
+        let outcome = match inner.send_expecting(&self.csr, &call, Some(C::REPLY)) {
+            Ok(()) => self.fw_wait(&mut inner, index, &mut call),
+            Err(error) => Err(error),
         };
-        if let Some(slot) = inner.state.waiters.get_mut(index) {
-            *slot = None;
-        }
-        drop(inner);
+        inner.state.waiters.release(index);
+        outcome
+    }
 
-        let bytes = answer?;
-        let message = Message::parse(&bytes).map_err(to_errno)?;
-        Ok(call.decode(&message)?)
+    /// Waits until place `index` has an answer that belongs to `call`.
+    fn fw_wait<C: Call>(
+        &self,
+        inner: &mut FwGuard<'_>,
+        index: usize,
+        call: &mut C,
+    ) -> Result<C::Reply> {
+        let mut left = msecs_to_jiffies(TIMEOUT_MS);
+        loop {
+            if let Some(answer) = inner.state.waiters.take(index) {
+                let bytes = answer?;
+                match call.decode(&Message::parse(&bytes).map_err(to_errno)?) {
+                    // The answer to a question that somebody has given up: ours is still to come.
+                    Err(Failure::Stale) => {}
+                    outcome => return Ok(outcome?),
+                }
+            }
+            match self.fw.answered.wait_interruptible_timeout(inner, left) {
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Timeout => return Err(ETIMEDOUT),
+                CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
+            }
+        }
     }
 
     /// Reads temperature and voltage. Sleeps; see [`Fbnic::fw_call`] for errors.
     pub fn fw_sensors(&self) -> Result<Sensors> {
-        self.fw_call(&SensorRead)
+        self.fw_call(SensorRead)
     }
 
     /// Reads the memory of the transceiver module. Sleeps; see [`Fbnic::fw_call`] for errors.
@@ -549,12 +536,24 @@ impl Fbnic {
         if usize::try_from(read.length)? > messages::QSFP_PAGE {
             return Err(EINVAL);
         }
-        self.fw_call(&read)
+        self.fw_call(read)
+    }
+
+    /// Makes the firmware keep a dump of its memory, unless it has one of a crash, and returns its
+    /// size in bytes. Sleeps; see [`Fbnic::fw_call`] for errors.
+    pub fn fw_coredump_create(&self) -> Result<u32> {
+        self.fw_call(CoredumpInfo { create: true })
+    }
+
+    /// Fills `out` with the dump from byte `offset` on; at most [`messages::MAX_DATA`] bytes. Sleeps;
+    /// see [`Fbnic::fw_call`] for errors.
+    pub fn fw_coredump_read(&self, offset: u32, out: &mut [u8]) -> Result {
+        self.fw_call(CoredumpRead { offset, out })
     }
 
     /// Sends one message with every kind of attribute and checks that it comes back unchanged.
     pub fn fw_self_test(&self) -> Result {
-        self.fw_call(&SelfTest)
+        self.fw_call(SelfTest)
     }
 
     /// Starts or stops the firmware's log messages, if it has any.
@@ -581,6 +580,20 @@ impl Fbnic {
     /// Whether the capabilities were (re)read since the last call.
     pub(crate) fn fw_take_bmc_changed(&self) -> bool {
         core::mem::take(&mut self.fw.inner.lock().state.bmc_changed)
+    }
+
+    /// Prints the mailbox, if there is one.
+    pub(crate) fn fw_show_mailbox(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.fw.inner.lock().mailbox {
+            Some(mailbox) => mailbox.show(&self.csr, out),
+            None => Ok(()),
+        }
+    }
+
+    /// Milliseconds since the firmware started, as of its last sign of life. [`None`] while the
+    /// interface is down, when there are none.
+    pub(crate) fn fw_uptime(&self) -> Option<u64> {
+        self.fw.inner.lock().state.heartbeat.uptime()
     }
 
     /// Whether messages can be sent.
@@ -611,7 +624,7 @@ impl Fbnic {
         self.fw_claim(&mut inner)?;
 
         let mut left = msecs_to_jiffies(TIMEOUT_MS);
-        while !inner.state.heartbeat.answered {
+        while !inner.state.heartbeat.is_answered() {
             if inner.mailbox.is_none() {
                 return Err(EPIPE);
             }
@@ -640,30 +653,22 @@ impl Fbnic {
 
     fn fw_claim(&self, inner: &mut Inner) -> Result {
         inner.send(&self.csr, &OwnershipReq { take: true })?;
-        inner.state.heartbeat = Heartbeat {
-            owned: true,
-            healthy: true,
-            answered: false,
-            uptime: 0,
-            previous: 0,
-            requested: Instant::now(),
-        };
+        inner.state.heartbeat.claimed();
+        inner.state.requested = Instant::now();
         Ok(())
     }
 
     fn fw_request_heartbeat(&self, inner: &mut Inner) -> Result {
         inner.send(&self.csr, &HeartbeatReq)?;
-        let heartbeat = &mut inner.state.heartbeat;
-        heartbeat.requested = Instant::now();
-        heartbeat.previous = heartbeat.uptime;
-        heartbeat.answered = false;
+        inner.state.heartbeat.requested();
+        inner.state.requested = Instant::now();
         Ok(())
     }
 
     /// Gives the port back.
     pub fn fw_release_ownership(&self) {
         let mut inner = self.fw.inner.lock();
-        inner.state.heartbeat.owned = false;
+        inner.state.heartbeat.released();
         // A closed mailbox has been told that the host is gone by the reset of its rings.
         let _ = inner.send(&self.csr, &OwnershipReq { take: false });
     }
@@ -671,15 +676,10 @@ impl Fbnic {
     /// Once a second: asks for a sign of life every 10 s and takes the port again after a crash.
     pub(crate) fn fw_check_health(&self) -> FwHealth {
         let mut inner = self.fw.inner.lock();
-        if !inner.state.heartbeat.owned {
-            return FwHealth::Good;
-        }
-        if inner.state.heartbeat.healthy {
-            self.fw_check_heartbeat(&mut inner);
-        }
+        self.fw_check_heartbeat(&mut inner);
         // After a crash the mailbox drains first: the new firmware still reads what was sent.
         let drained = inner.mailbox.as_ref().is_some_and(Mailbox::tx_is_empty);
-        if inner.state.heartbeat.healthy || !drained {
+        if !inner.state.heartbeat.is_lost() || !drained {
             return FwHealth::Good;
         }
         match self.fw_claim(&mut inner) {
@@ -692,13 +692,12 @@ impl Fbnic {
     }
 
     fn fw_check_heartbeat(&self, inner: &mut Inner) {
-        let heartbeat = &mut inner.state.heartbeat;
-        if heartbeat.requested.elapsed() < Delta::from_millis(HEARTBEAT_MS) {
+        let elapsed = inner.state.requested.elapsed().as_millis();
+        if !inner.state.heartbeat.is_due(elapsed) {
             return;
         }
-        if !heartbeat.answered || heartbeat.uptime < heartbeat.previous {
+        if inner.state.heartbeat.judge() {
             dev_warn!(self.dev(), "firmware stopped or was restarted\n");
-            heartbeat.healthy = false;
         }
         if let Err(error) = self.fw_request_heartbeat(inner) {
             dev_warn!(

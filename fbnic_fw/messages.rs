@@ -32,6 +32,14 @@ pub mod id {
     pub const HEARTBEAT_REQ: u16 = 0x14;
     /// The sign of life.
     pub const HEARTBEAT_RESP: u16 = 0x15;
+    /// Ask whether there is a dump of the firmware's memory.
+    pub const COREDUMP_GET_INFO_REQ: u16 = 0x18;
+    /// Answer to it.
+    pub const COREDUMP_GET_INFO_RESP: u16 = 0x19;
+    /// Read part of the dump.
+    pub const COREDUMP_READ_REQ: u16 = 0x20;
+    /// Answer to it.
+    pub const COREDUMP_READ_RESP: u16 = 0x21;
     /// Read the memory of a transceiver module.
     pub const QSFP_READ_REQ: u16 = 0x38;
     /// Answer to it.
@@ -68,7 +76,7 @@ pub trait Call: Request {
     type Reply;
 
     /// Reads the answer. `Err(Failure::Firmware)` is how the firmware says no.
-    fn decode(&self, reply: &Message<'_>) -> Result<Self::Reply, Failure>;
+    fn decode(&mut self, reply: &Message<'_>) -> Result<Self::Reply, Failure>;
 }
 
 /// Why a call got no answer that can be used.
@@ -76,8 +84,10 @@ pub trait Call: Request {
 pub enum Failure {
     /// The answer is malformed.
     Tlv(TlvError),
-    /// The answer does not belong to the question, or lacks what was asked for.
+    /// The answer lacks what was asked for.
     Mismatch,
+    /// The answer belongs to another question, asked earlier.
+    Stale,
     /// The firmware reported this error.
     Firmware(i32),
 }
@@ -365,7 +375,7 @@ impl Call for SensorRead {
     const REPLY: u16 = id::TSENE_READ_RESP;
     type Reply = Sensors;
 
-    fn decode(&self, reply: &Message<'_>) -> Result<Sensors, Failure> {
+    fn decode(&mut self, reply: &Message<'_>) -> Result<Sensors, Failure> {
         const THERM: u16 = 0;
         const VOLT: u16 = 1;
         const ERROR: u16 = 2;
@@ -436,7 +446,7 @@ impl Call for QsfpRead {
     const REPLY: u16 = id::QSFP_READ_RESP;
     type Reply = QsfpData;
 
-    fn decode(&self, reply: &Message<'_>) -> Result<QsfpData, Failure> {
+    fn decode(&mut self, reply: &Message<'_>) -> Result<QsfpData, Failure> {
         let attrs = reply.attrs(qsfp::SCHEMA)?;
         let echoed = [
             (qsfp::BANK, self.bank),
@@ -448,7 +458,7 @@ impl Call for QsfpRead {
             .iter()
             .any(|&(id, sent)| attrs.u32(id).unwrap_or(0) != sent)
         {
-            return Err(Failure::Mismatch);
+            return Err(Failure::Stale);
         }
         check_error(&attrs, qsfp::ERROR)?;
 
@@ -462,6 +472,113 @@ impl Call for QsfpRead {
             .ok_or(Failure::Mismatch)?
             .copy_from_slice(sent);
         Ok(data)
+    }
+}
+
+/// Asks for the size of the dump of the firmware's memory, bytes.
+pub struct CoredumpInfo {
+    /// Make one if there is none.
+    pub create: bool,
+}
+
+impl Request for CoredumpInfo {
+    const ID: u16 = id::COREDUMP_GET_INFO_REQ;
+
+    fn encode(&self, message: &mut Builder<'_>) -> TlvResult {
+        const CREATE: u16 = 0;
+
+        if self.create {
+            message.put_flag(CREATE)?;
+        }
+        Ok(())
+    }
+}
+
+impl Call for CoredumpInfo {
+    const REPLY: u16 = id::COREDUMP_GET_INFO_RESP;
+    type Reply = u32;
+
+    fn decode(&mut self, reply: &Message<'_>) -> Result<u32, Failure> {
+        const AVAILABLE: u16 = 0;
+        const SIZE: u16 = 1;
+        const ERROR: u16 = 2;
+        /// There is no dump.
+        const ENOENT: i32 = -2;
+        const SCHEMA: &[Attr] = &[
+            (AVAILABLE, Kind::Flag),
+            (SIZE, Kind::U32),
+            (ERROR, Kind::S32),
+        ];
+
+        let attrs = reply.attrs(SCHEMA)?;
+        check_error(&attrs, ERROR)?;
+        if !attrs.flag(AVAILABLE) {
+            return Err(Failure::Firmware(ENOENT));
+        }
+        attrs
+            .u32(SIZE)
+            .filter(|&size| size != 0)
+            .ok_or(Failure::Mismatch)
+    }
+}
+
+/// Reads part of the dump of the firmware's memory.
+pub struct CoredumpRead<'a> {
+    /// First byte.
+    pub offset: u32,
+    /// Takes the dump; at most [`MAX_DATA`] bytes.
+    pub out: &'a mut [u8],
+}
+
+mod coredump {
+    use super::{Attr, Kind, MAX_DATA};
+
+    pub(super) const OFFSET: u16 = 0;
+    pub(super) const LENGTH: u16 = 1;
+    pub(super) const DATA: u16 = 2;
+    pub(super) const ERROR: u16 = 3;
+    pub(super) const SCHEMA: &[Attr] = &[
+        (OFFSET, Kind::U32),
+        (LENGTH, Kind::U32),
+        (DATA, Kind::Binary(MAX_DATA)),
+        (ERROR, Kind::S32),
+    ];
+}
+
+impl CoredumpRead<'_> {
+    fn length(&self) -> TlvResult<u32> {
+        u32::try_from(self.out.len()).map_err(|_| TlvError::Full)
+    }
+}
+
+impl Request for CoredumpRead<'_> {
+    const ID: u16 = id::COREDUMP_READ_REQ;
+
+    fn encode(&self, message: &mut Builder<'_>) -> TlvResult {
+        if self.offset != 0 {
+            message.put_u32(coredump::OFFSET, self.offset)?;
+        }
+        message.put_u32(coredump::LENGTH, self.length()?)
+    }
+}
+
+impl Call for CoredumpRead<'_> {
+    const REPLY: u16 = id::COREDUMP_READ_RESP;
+    type Reply = ();
+
+    fn decode(&mut self, reply: &Message<'_>) -> Result<(), Failure> {
+        let attrs = reply.attrs(coredump::SCHEMA)?;
+        let number = |id| attrs.u32(id).unwrap_or(0);
+        if (number(coredump::OFFSET), number(coredump::LENGTH)) != (self.offset, self.length()?) {
+            return Err(Failure::Stale);
+        }
+        check_error(&attrs, coredump::ERROR)?;
+        let data = attrs
+            .bytes(coredump::DATA)
+            .and_then(|data| data.get(..self.out.len()))
+            .ok_or(Failure::Mismatch)?;
+        self.out.copy_from_slice(data);
+        Ok(())
     }
 }
 
@@ -695,7 +812,7 @@ impl Call for SelfTest {
     const REPLY: u16 = id::TEST;
     type Reply = ();
 
-    fn decode(&self, reply: &Message<'_>) -> Result<(), Failure> {
+    fn decode(&mut self, reply: &Message<'_>) -> Result<(), Failure> {
         let attrs = reply.attrs(test::SCHEMA)?;
         Self::check(&attrs)?;
         let nested = attrs.nested(test::NESTED, test::SCHEMA)?;

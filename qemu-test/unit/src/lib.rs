@@ -15,6 +15,15 @@ pub mod fbnic_tlv;
 #[path = "../../../fbnic_fw/messages.rs"]
 pub mod messages;
 
+#[path = "../../../fbnic_fw/heartbeat.rs"]
+pub mod heartbeat;
+
+#[path = "../../../fbnic_fw/ring.rs"]
+pub mod mailbox_ring;
+
+#[path = "../../../fbnic_fw/waiters.rs"]
+pub mod waiters;
+
 #[path = "../../../fbnic_rpc/rss.rs"]
 pub mod rss;
 
@@ -68,3 +77,7 @@ pub mod io {
 macro_rules! register {
     ($($declaration:tt)*) => {};
 }
+
+/// The codec of the emulated firmware, which shares nothing with the driver's.
+#[path = "../../../device-model/fbnic_model/src/fw/tlv.rs"]
+pub mod model_tlv;

@@ -277,6 +277,35 @@ impl Fmsg<'_> {
         }
     }
 
+    /// Puts the bytes that `f` puts in parts with [`Fmsg::put_bytes`] as one value `name`.
+    pub fn binary(&mut self, name: &CStr, f: impl FnOnce(&mut Self) -> Result) -> Result {
+        // SAFETY: As in `object()`.
+        unsafe {
+            bindings::devlink_fmsg_binary_pair_nest_start(self.fmsg.as_ptr(), name.as_char_ptr())
+        };
+        f(self)?;
+        // SAFETY: As in `object()`. The nest was opened above.
+        unsafe { bindings::devlink_fmsg_binary_pair_nest_end(self.fmsg.as_ptr()) };
+        Ok(())
+    }
+
+    /// Puts a part of a binary value; only inside of [`Fmsg::binary`].
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there are more bytes than the message can count.
+    pub fn put_bytes(&mut self, bytes: &[u8]) -> Result {
+        // SAFETY: As in `object()`. The bytes are copied.
+        unsafe {
+            bindings::devlink_fmsg_binary_put(
+                self.fmsg.as_ptr(),
+                bytes.as_ptr().cast(),
+                u16::try_from(bytes.len())?,
+            )
+        };
+        Ok(())
+    }
+
     /// Puts a number.
     pub fn put_u32(&mut self, name: &CStr, value: u32) {
         // SAFETY: As in `object()`.
