@@ -2,10 +2,11 @@
 
 //! Files in debugfs, for people who look into an adapter.
 //!
-//! Each adapter has a directory `fbnic-<PCI address>`:
+//! Each adapter has a directory `fbnic/<PCI address>`:
 //!
 //! | file | content |
 //! |---|---|
+//! | `fw_mbx` | the firmware's mailbox: both rings, descriptor by descriptor |
 //! | `fw_log` | what the firmware logged, the oldest entry first |
 //! | `fw_self_test` | reading sends a test message to the firmware and says what became of it |
 //! | `pcie_stats` | requests of the device, and what they waited for |
@@ -18,15 +19,19 @@ use kernel::{
     },
     fmt,
     prelude::*,
-    str::CString,
     sync::Arc, //
 };
 
-use crate::fbnic_dev::Fbnic;
+use crate::{
+    debugfs,
+    fbnic_dev::Fbnic, //
+};
 
 /// The files of an adapter. They are removed on drop.
 #[pin_data]
 pub(crate) struct Debugfs {
+    #[pin]
+    fw_mbx: File<Arc<Fbnic>>,
     #[pin]
     fw_log: File<Arc<Fbnic>>,
     #[pin]
@@ -41,12 +46,12 @@ impl Debugfs {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
+    /// `ENOMEM`; `ENODEV` if the module has no directory.
     pub(crate) fn new(fbnic: &Arc<Fbnic>) -> Result<Pin<KBox<Self>>> {
-        let name = CString::try_from_fmt(fmt!("fbnic-{}", fbnic.dev().name()))?;
-        let dir = Dir::new(&name);
+        let dir = debugfs::subdir(fbnic.dev().name()).ok_or(ENODEV)?;
         KBox::pin_init(
             pin_init!(Self {
+                fw_mbx <- dir.read_callback_file(c"fw_mbx", fbnic.clone(), &show_mailbox),
                 fw_log <- dir.read_callback_file(c"fw_log", fbnic.clone(), &show_log),
                 fw_self_test <-
                     dir.read_callback_file(c"fw_self_test", fbnic.clone(), &show_self_test),
@@ -63,6 +68,10 @@ const SECOND: u32 = 1000;
 const MINUTE: u32 = 60 * SECOND;
 const HOUR: u32 = 60 * MINUTE;
 const DAY: u32 = 24 * HOUR;
+
+fn show_mailbox(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fbnic.fw_show_mailbox(out)
+}
 
 fn show_log(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut outcome = Ok(());

@@ -12,6 +12,16 @@
 
 extern crate net_bindings as bindings;
 
+use kernel::{
+    driver,
+    prelude::*,
+    InPlaceModule,
+    ModuleMetadata, //
+};
+
+#[allow(dead_code, unsafe_code)]
+#[path = "rust/kernel/debugfs.rs"]
+mod debugfs;
 #[allow(dead_code, unsafe_code)]
 #[path = "rust/kernel/desc_ring.rs"]
 mod desc_ring;
@@ -57,10 +67,28 @@ mod fbnic_rpc;
 mod fbnic_tlv;
 mod fbnic_txrx;
 
-kernel::module_driver!(<T>, pci::Adapter<T>, {
-    type: fbnic_pci::FbnicDriver,
+/// The module. The order of the fields is that of teardown.
+#[pin_data]
+struct DriverModule {
+    #[pin]
+    _driver: driver::Registration<pci::Adapter<fbnic_pci::FbnicDriver>>,
+    /// Adapters put their directories in here.
+    _debugfs: debugfs::Root,
+}
+
+impl InPlaceModule for DriverModule {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _debugfs: debugfs::Root::new(c"fbnic")?,
+            _driver <- driver::Registration::new(<Self as ModuleMetadata>::NAME, module),
+        })
+    }
+}
+
+module! {
+    type: DriverModule,
     name: "fbnic",
     authors: ["fbnic-rs authors"],
     description: "Meta(R) Host Network Interface Driver",
     license: "GPL",
-});
+}
