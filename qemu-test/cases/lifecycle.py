@@ -80,6 +80,40 @@ def qemu_gone_and_back(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
+@case(rows=(2, 6))
+def removal_under_traffic(guest: Guest) -> None:
+    """The device is taken off the bus through sysfs while packets move, and found again."""
+    guest.check("ready 1500; start_traffic; sleep 0.5")
+    guest.check(
+        'echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/remove"; ! fbnic_slot || fail "still there";'
+        " stop_traffic; echo 1 >/sys/bus/pci/rescan; wait_for 10 near_if && ready 1500",
+        60,
+    )
+    traffic.ping(guest, 56)
+
+
+@case(rows=(2,))
+def resources(guest: Guest) -> None:
+    """The driver claims BAR0 and BAR4 only, and DMA addresses are 46 bits wide, or else 32."""
+    guest.check("load_failcall")
+    claimed = guest.check("awk '$3 == \"fbnic\" || $NF == \"fbnic\" { print $1 }' /proc/iomem").split()
+    bars = guest.check(
+        'sed -n "1p;5p" "/sys/bus/pci/devices/$(fbnic_slot)/resource" | sed "s/0x0*//g" |'
+        " while read -r first last _; do echo $first-$last; done"
+    ).split()
+    same("claimed memory", sorted(claimed), sorted(bars))
+    bits = 'cat "/sys/bus/pci/devices/$(fbnic_slot)/"{dma_mask_bits,consistent_dma_mask_bits}'
+    same("DMA address bits", guest.check(bits).split(), ["46", "46"])
+    guest.check("fbnic_unbind; failing dma_set_mask -5 1 3 fbnic_bind; [ $fired = 1 ] && near_if")
+    same("DMA address bits where 46 are refused", guest.check(bits).split(), ["32", "32"])
+    guest.check(
+        "fbnic_unbind; failing dma_set_mask -5 -1 3 fbnic_bind; [ $status != 0 ] && nothing_left"
+    )
+    guest.check("echo 2 >/sys/module/failcall/parameters/channel_state; ! fbnic_bind && nothing_left")
+    guest.check("echo 1 >/sys/module/failcall/parameters/channel_state; fbnic_bind && ready 1500")
+    traffic.ping(guest, 56)
+
+
 @case(spoils=True, rows=(6,))
 def device_vanishes(guest: Guest) -> None:
     """fbnic-emu dies: the driver notices, gives up the device and can be unloaded.

@@ -180,6 +180,73 @@ forget_leaks() {
 	no_leak >/dev/null || echo clear >/sys/kernel/debug/kmemleak
 }
 
+# watch_dma [map]: from here on the kernel records each piece of coherent memory that the NIC under
+# test gets and gives back, and with "map" each mapping. Only for tests with little traffic.
+watch_dma() {
+	local trace=/sys/kernel/tracing event
+	echo 0 >$trace/tracing_on
+	[ "$(<$trace/buffer_size_kb)" = 8192 ] || echo 8192 >$trace/buffer_size_kb
+	echo >$trace/trace
+	for event in alloc free ${1:+map_phys unmap_phys}; do
+		echo "device == \"$(fbnic_slot)\"" >$trace/events/dma/dma_$event/filter
+		echo 1 >$trace/events/dma/dma_$event/enable
+	done
+	echo 1 >$trace/tracing_on
+}
+
+# dma_gone: fails and prints them if any recorded piece or mapping was not given back. Ends watching.
+dma_gone() {
+	local trace=/sys/kernel/tracing
+	echo 0 >$trace/tracing_on
+	echo 0 >$trace/events/dma/enable
+	grep -q '^overrun: [^0]' $trace/per_cpu/cpu*/stats && fail 'too much to record'
+	awk '/ dma_/ {
+		for (i = 1; i <= NF; i++) if ($i ~ /^dma_addr=/) address = substr($i, 10)
+		if (/dma_(alloc|map_phys):/ && address != "0") { out[address]++; seen++ }
+		if (/dma_(free|unmap_phys):/) out[address]--
+	}
+	END {
+		for (address in out) if (out[address] > 0) { print "not given back: DMA address " address; bad = 1 }
+		if (!seen) { print "no DMA memory was used"; bad = 1 }
+		exit bad
+	}' $trace/trace
+}
+
+# failing FUNCTION VALUE NTH DEPTH COMMAND...: runs COMMAND while the NTH call of FUNCTION with the
+# driver among its nearest DEPTH callers returns VALUE; -1 is every call. The result is in the
+# variables $status, that of COMMAND, $calls, how many have counted, and $fired, how many have failed.
+failing() {
+	local parameters=/sys/module/failcall/parameters
+	echo "$1 $2 $3 $4" >$parameters/arm || fail "$1 cannot be made to fail"
+	shift 4
+	status=0
+	"$@" || status=$?
+	calls=$(<$parameters/calls)
+	fired=$(<$parameters/fired)
+	echo off >$parameters/arm
+}
+
+# load_failcall [rust|c]: the driver is loaded anew, so that "failing" knows where it is.
+load_failcall() {
+	! is_loaded || unload_fbnic || return 1
+	[ -d /sys/module/failcall ] || insmod /guest/ko/failcall.ko || return 1
+	load_fbnic "$@"
+}
+
+# fbnic_bind/fbnic_unbind: the driver takes the device, or lets go of it.
+fbnic_bind() { echo "$(fbnic_slot)" 2>/dev/null >/sys/bus/pci/drivers/fbnic/bind; }
+fbnic_unbind() {
+	local slot
+	slot=$(fbnic_slot)
+	[ ! -e "/sys/bus/pci/drivers/fbnic/$slot" ] || echo "$slot" >/sys/bus/pci/drivers/fbnic/unbind
+}
+
+# nothing_left: fails unless a device that no driver has is free of all traces of the driver.
+nothing_left() {
+	! grep fbnic /proc/interrupts && ! grep fbnic /proc/iomem && ! devlink dev show | grep . &&
+		! near_if && [ "$(reference_count)" = 0 ]
+}
+
 # _transfer RECEIVE_PREFIX SEND_PREFIX ADDRESS MEGABYTES: the work of the two functions below.
 _transfer() {
 	local receive=$1 send=$2 address=$3 megabytes=$4 want got

@@ -13,8 +13,8 @@ from . import paths
 def build(output: Path, archives: list[Path], modules: dict[str, Path], files: list[Path]) -> None:
     """Writes the archive for one boot.
 
-    `modules` go to /guest/ko/NAME.ko and `files` to /guest/files/, with the frame checker. The kernel unpacks
-    concatenated archives one after the other, so `archives` come first, copied as they are.
+    `modules` go to /guest/ko/NAME.ko and `files` to /guest/files/, with the frame checker. The kernel
+    unpacks concatenated archives one after the other, so `archives` come first, copied as they are.
     """
     with tempfile.TemporaryDirectory(prefix="fbnic-overlay-") as name:
         root = Path(name)

@@ -22,7 +22,7 @@ class Kernel:
     name: str
     image: Path
     modules: dict[str, Path]
-    """Driver modules by the name that DRIVER= and the tests use."""
+    """Driver modules by the name that DRIVER= and the tests use, and those that the tests need."""
     archives: tuple[Path, ...] = ()
     """Further parts of the root file system: the modules of this kernel."""
     memory: str = "1G"
@@ -42,7 +42,7 @@ def chosen(name: str | None = None) -> Kernel:
 
 
 def _stock() -> Kernel:
-    return Kernel("stock", paths.vmlinuz(), dict(paths.MODULES))
+    return Kernel("stock", paths.vmlinuz(), paths.MODULES | {"failcall": paths.FAILCALL})
 
 
 def _checked() -> Kernel:
@@ -50,7 +50,7 @@ def _checked() -> Kernel:
     return Kernel(
         "checked",
         paths.vmlinuz(),
-        dict(paths.MODULES),
+        paths.MODULES | {"failcall": paths.FAILCALL},
         slowness=3,
         words="slab_debug=FZPU page_poison=1 kfence.sample_interval=10 intel_iommu=on iommu.strict=1 SLOWNESS=3",
         qemu_args=["-device", "intel-iommu,caching-mode=on"],
@@ -65,6 +65,7 @@ def _debug() -> Kernel:
         {
             "rust": paths.PROJECT / "build" / "debug" / "stripped.ko",
             "c": debug / "cdriver" / "stripped.ko",
+            "failcall": paths.FAILCALL.parent / "debug" / "failcall.ko",
         },
         archives=(debug / "modules.cpio",),
         memory="2G",

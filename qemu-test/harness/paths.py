@@ -15,6 +15,8 @@ MODULES = {"rust": PROJECT / "fbnic.ko", "c": PREFIX / "cdriver" / "fbnic.ko"}
 EMULATOR = PROJECT / "device-model" / "target" / "release" / "fbnic-emu"
 # The frame checker for the guest, a static program.
 FRAMES = PROJECT / "qemu-test" / "frames" / "target" / "release" / "frames"
+# The module for the guest that makes calls of a driver fail.
+FAILCALL = PROJECT / "build" / "failcall" / "failcall.ko"
 
 
 def kernel_release() -> str:
