@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Counts tests and prints a line for each as it ends."""
 
+import multiprocessing
 import time
 from collections.abc import Callable
 
@@ -70,6 +71,18 @@ class Report:
         print(f"took {time.monotonic() - self.started:.0f} s")
         print(f"{len(passed)} passed, {len(failed)} failed", flush=True)
         return 1 if failed or not self.outcomes else 0
+
+
+class Relay(Report):
+    """A report in another process, which hands its results on to the real one."""
+
+    def __init__(self, results: multiprocessing.Queue):
+        super().__init__()
+        self._results = results
+
+    def add(self, name: str, outcome: str, seconds: float, detail: str = "") -> None:
+        """Hands a result on."""
+        self._results.put((name, outcome, seconds, detail))
 
 
 def _turned(detail: str, outcome: str, expected: str) -> tuple[str, str]:

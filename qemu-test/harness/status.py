@@ -29,6 +29,9 @@ CAPABILITIES = {
 
 # Tests on the host by the start of their name (see hostchecks), and the rows they are evidence for.
 HOST_ROWS = {
+    "kernel-build-no-warnings": (1,),
+    "in-tree-build": (1,),
+    "kconfig-gates": (1,),
     "unit/messages::": (9, 10),
     "unit/rpc::": (18, 19),
     "unit/tlv::": (8,),
@@ -68,13 +71,18 @@ def table(outcomes: dict[str, str]) -> str:
 
 def rows_without_test() -> list[int]:
     """Rows for which no test with the Rust driver exists."""
-    shown = {row for test in case.ALL if "rust" in test.drivers for row in test.rows}
+    shown = {
+        row
+        for test in case.ALL
+        if "rust" in test.drivers and "stock" in test.kernels
+        for row in test.rows
+    }
     shown |= {row for rows in HOST_ROWS.values() for row in rows}
     return [row for row in CAPABILITIES if row not in shown]
 
 
 def _line(row: int, title: str, outcomes: dict[str, str]) -> str:
-    tests = [test for test in case.ALL if row in test.rows]
+    tests = [test for test in case.ALL if row in test.rows and "stock" in test.kernels]
     host = {
         prefix: [outcome for name, outcome in outcomes.items() if name.startswith(prefix)]
         for prefix, rows in HOST_ROWS.items()
@@ -90,9 +98,14 @@ def _line(row: int, title: str, outcomes: dict[str, str]) -> str:
     }
     cells["rust"] += [outcome for some in host.values() for outcome in some or ["not run"]]
     names = [test.name for test in tests]
-    names += [f"{prefix.strip(':')} ({len(some)})" for prefix, some in host.items()]
+    names += [_count(prefix, len(some)) for prefix, some in host.items()]
     rust, c = _verdict(cells["rust"]) or "**no test**", _verdict(cells["c"]) or "-"
     return f"| {row} | {title} | {rust} | {c} | {', '.join(names)} |"
+
+
+def _count(prefix: str, tests: int) -> str:
+    """The name of a group of unit tests with their number, or of a single one."""
+    return f"{prefix.strip(':')} ({tests})" if prefix.endswith(":") else prefix
 
 
 def _verdict(results: list[str]) -> str:

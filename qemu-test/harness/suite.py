@@ -4,14 +4,16 @@
 import argparse
 import contextlib
 import io
+import multiprocessing
 import os
+import queue
 import subprocess
 import sys
 
 import cases
 
 from . import accel, case, hostchecks, kernels, paths, status
-from .report import FAILED, Report
+from .report import FAILED, Relay, Report
 from .vm import Guest, GuestError, Spec
 
 assert cases  # Importing it has filled case.ALL.
@@ -82,8 +84,7 @@ def main() -> int:
         if stock:
             hostchecks.run(report)
         if not options.unit:
-            for driver in options.drivers:
-                _in_guest(report, driver)
+            _in_guests(report, options.drivers)
             if stock and "rust" in options.drivers:
                 _counted(report)
     except KeyboardInterrupt:
@@ -110,23 +111,60 @@ def _parse() -> argparse.Namespace:
     return options
 
 
-def _in_guest(report: Report, driver: str) -> None:
+def _in_guests(report: Report, drivers: list[str]) -> None:
+    """Runs the tests of all drivers at the same time, one guest each: a guest often only waits."""
+    wanted = {driver: _wanted(report, driver) for driver in drivers}
+    if not any(wanted.values()):
+        return
+    accelerator = accel.choose()
+    names = " and ".join(driver for driver in drivers if wanted[driver])
+    report.heading(f"Tests in the guest, {names} driver, {kernels.chosen().name} kernel ({accelerator.upper()})")
+    results: multiprocessing.Queue = multiprocessing.Queue()
+    workers = [
+        multiprocessing.Process(target=_in_guest, args=(Relay(results), driver, accelerator, tests))
+        for driver, tests in wanted.items()
+        if tests
+    ]
+    for worker in workers:
+        worker.start()
+    _collect(report, results, workers)
+
+
+def _collect(report: Report, results: multiprocessing.Queue, workers: list) -> None:
+    """Hands on what the workers say until the last has ended, well or badly."""
+    try:
+        while True:
+            running = any(worker.is_alive() for worker in workers)
+            try:
+                report.add(*results.get(timeout=0.2))
+            except queue.Empty:
+                if not running:
+                    break
+    finally:
+        for worker in workers:
+            worker.join()
+    if any(worker.exitcode for worker in workers):
+        report.add("harness", FAILED, 0, "a part of the harness itself has failed, see above")
+
+
+def _wanted(report: Report, driver: str) -> list[case.Case]:
     kernel = kernels.chosen().name
-    wanted = [
+    return [
         test
         for test in case.ALL
         if driver in test.drivers and kernel in test.kernels and report.wants(f"{driver}-{test.name}")
     ]
-    if not wanted:
-        return
-    accelerator = accel.choose()
-    report.heading(f"Tests in the guest, {driver} driver, {kernel} kernel ({accelerator.upper()})")
+
+
+def _in_guest(report: Report, driver: str, accelerator: str, tests: list[case.Case]) -> None:
     session = Session(driver, accelerator)
     try:
-        for test in wanted:
+        for test in tests:
             expected = test.c_bug if driver == "c" else ""
             name = f"{driver}-{test.name}"
             report.run(name, lambda test=test: _attempt(session, test), expected)
+    except KeyboardInterrupt:
+        pass
     finally:
         session.close()
 
