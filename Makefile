@@ -12,7 +12,7 @@ TEST := qemu-test
 SANDBOX := $(TEST)/sandbox
 
 .DEFAULT_GOAL := all
-.PHONY: all modules emulator setup update run test unit soak bench shell help clean distclean
+.PHONY: all modules emulator setup update run test unit soak selftest bench shell help clean distclean
 
 all: modules
 
@@ -40,6 +40,9 @@ unit:
 soak:
 	@$(TEST)/soak
 
+selftest:
+	@$(TEST)/selftest
+
 bench:
 	@$(TEST)/build module emulator
 	@bench/bench $(BENCH)
@@ -58,6 +61,8 @@ help:
 	'make test         all tests; the last line says how many passed and failed' \
 	'make unit         only the tests that need no guest' \
 	'make soak T=30m   traffic and random reconfiguration for as long as told; SEED= repeats a run' \
+	"make selftest     the kernel's own tests of network drivers (tools/testing/selftests/drivers/net)," \
+	'                  Rust beside C; T=ping.py runs one; a whole run writes Documentation/selftests.md' \
 	'make bench        throughput of the Rust driver, the C driver and e1000e, and their ratios;' \
 	'                  BENCH="--help" tells its options' \
 	'make emulator     build fbnic-emu, the emulated NIC' \

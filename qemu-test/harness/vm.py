@@ -34,6 +34,8 @@ class Spec:
     emulator: Path | None = paths.EMULATOR
     emulator_args: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    archives: list[Path] = field(default_factory=list)
+    """More archives of files for the guest, besides the usual ones."""
     console: Path | None = None
     accel: str = "tcg"
     memory: str = ""
@@ -75,7 +77,7 @@ class Guest(Control):
         for suffix in (".console", ".emu", ".qemu"):
             self.console.path.with_suffix(suffix).unlink(missing_ok=True)
         modules = {n: p for n, p in self.spec.modules.items() if p.exists()}
-        archives = [paths.BASE_INITRAMFS, *self.spec.kernel.archives]
+        archives = [paths.BASE_INITRAMFS, *self.spec.kernel.archives, *self.spec.archives]
         initramfs.build(self._directory / "initrd", archives, modules, self.spec.files)
         self.start_emulator()
         self.start_qemu()

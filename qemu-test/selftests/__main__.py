@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command `make selftest`."""
+
+import argparse
+import os
+import sys
+import time
+
+from harness import accel, case, paths
+
+from . import judge, programs, table
+from .results import Run
+from .runner import run_all
+
+PAGE = paths.PROJECT / "Documentation" / "selftests.md"
+
+
+def main() -> int:
+    """Entry point. Returns the exit status."""
+    options = _parse()
+    chosen = programs.find(options.filter)
+    if options.list or not chosen:
+        print(*(program.name for program in chosen), sep="\n")
+        return 0 if chosen else 1
+    paths.LOGS.mkdir(parents=True, exist_ok=True)
+    accelerator = accel.choose()
+    results: dict[str, dict[str, Run]] = {driver: {} for driver in case.DRIVERS}
+    for driver in options.drivers:
+        results[driver] = run_all(driver, accelerator, chosen)
+    rows = judge.rows(results["rust"], results["c"])
+    print(f"\n{table.cases(rows)}\n")
+    if not options.filter and len(options.drivers) == len(case.DRIVERS):
+        PAGE.write_text(table.page(rows, results["rust"], results["c"], _about(accelerator)))
+        print(f"written: {PAGE.relative_to(paths.PROJECT)}")
+    bad = [row for row in rows if row.bad]
+    print(f"{len(rows)} cases, {len(bad)} of them worse than with C or no longer waiting")
+    return 1 if bad else 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="qemu-test/selftest", description=__doc__)
+    parser.add_argument("--filter", default=os.environ.get("T", ""), help="a part of the name (T=)")
+    parser.add_argument("--list", action="store_true", help="only name the programs")
+    options = parser.parse_args()
+    wish = os.environ.get("DRIVER")
+    if wish and wish not in case.DRIVERS:
+        raise SystemExit(f"DRIVER={wish}: use one of {', '.join(case.DRIVERS)}")
+    options.drivers = [wish] if wish else list(case.DRIVERS)
+    return options
+
+
+def _about(accelerator: str) -> str:
+    commit = os.environ.get("SELFTEST_COMMIT", "unknown")
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    return f"Commit {commit}, {date}, kernel {paths.kernel_release()}, {accelerator.upper()}."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

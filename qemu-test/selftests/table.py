@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Shows the results: lines for the terminal, a page for the documentation."""
+
+from .judge import Row
+from .results import FAIL, PASS, SKIP, XFAIL, Outcome, Run
+
+
+def line(program: str, driver: str, run: Run) -> str:
+    """One line for a program that has just ended."""
+    counts = ", ".join(
+        f"{run.count(result)} {result}" for result in (PASS, FAIL, SKIP, XFAIL) if run.count(result)
+    )
+    return f"{driver:<5}{program:<32}{run.seconds:>6.1f} s  {counts}"
+
+
+def cases(rows: list[Row]) -> str:
+    """A table of cases for the terminal."""
+    width = max((len(row.case) for row in rows), default=0) + 2
+    lines, program = [], ""
+    for row in rows:
+        if row.program != program:
+            program = row.program
+            lines.append(f"\n{program:<{width + 2}}Rust           C")
+        mark = "  <-- worse than C" if row.worse else "  <-- no longer waits" if row.stale else ""
+        lines.append(
+            f"  {row.case:<{width}}{_cell(row.rust):<15}{_cell(row.c):<15}{row.remark[:100]}{mark}".rstrip()
+        )
+    return "\n".join(lines).strip()
+
+
+def page(rows: list[Row], rust: dict[str, Run], c: dict[str, Run], about: str) -> str:
+    """Documentation/selftests.md."""
+    lines = [
+        "<!-- SPDX-License-Identifier: GPL-2.0 -->",
+        "",
+        "# The kernel's own selftests",
+        "",
+        "Written by `make selftest`: `tools/testing/selftests/drivers/net` and `drivers/net/hw` of the kernel's",
+        "source package, unmodified, on the emulated NIC, with the far end of the cable in a network namespace of",
+        f"its own. {about}",
+        "",
+        "xfail: the test itself expects to fail on such a device. Seconds include what a program does between cases;",
+        "those of a whole program include loading the driver before and unloading it afterwards.",
+        "",
+        *_totals(rows),
+        "",
+        "| program | Rust: pass | fail | skip, xfail | s | C: pass | fail | skip, xfail | s |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        *(_program(name, rust.get(name), c.get(name)) for name in {**rust, **c}),
+        "",
+        "| program | case | Rust | s | C | s | remark |",
+        "|---|---|---|--:|---|--:|---|",
+        *(_case(row) for row in rows),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _totals(rows: list[Row]) -> list[str]:
+    both = sum(_is(row.rust, PASS) and _is(row.c, PASS) for row in rows)
+    waiting = sum(bool(row.wait) for row in rows)
+    return [
+        f"{len(rows)} cases: {both} pass with both drivers, "
+        f"{sum(_is(row.rust, PASS) and not _is(row.c, PASS) for row in rows)} only with Rust, "
+        f"{sum(_is(row.c, PASS) and not _is(row.rust, PASS) for row in rows)} only with C "
+        f"({waiting} of these wait for a feature), "
+        f"{sum(not _is(row.c, PASS) and not _is(row.rust, PASS) for row in rows)} with neither."
+    ]
+
+
+def _is(outcome: Outcome | None, result: str) -> bool:
+    return outcome is not None and outcome.result == result
+
+
+def _cell(outcome: Outcome | None) -> str:
+    return f"{outcome.result:<5} {outcome.seconds:>5.1f} s" if outcome else "-"
+
+
+def _program(name: str, rust: Run | None, c: Run | None) -> str:
+    cells = []
+    for run in (rust, c):
+        if run:
+            cells += [str(run.count(PASS)), str(run.count(FAIL)), str(run.count(SKIP, XFAIL)), f"{run.seconds:.0f}"]
+        else:
+            cells += ["-"] * 4
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _case(row: Row) -> str:
+    cells = []
+    for outcome in (row.rust, row.c):
+        cells += [outcome.result, f"{outcome.seconds:.1f}"] if outcome else ["-", ""]
+    remark = row.remark.replace("|", "\\|").replace("<", "&lt;")
+    return f"| {row.program} | {row.case} | {' | '.join(cells)} | {remark[:300]} |"
