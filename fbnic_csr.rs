@@ -27,7 +27,10 @@ use kernel::{
 };
 
 use crate::io::{
-    detachable::DetachableBar,
+    detachable::{
+        DetachableBar,
+        Offset, //
+    },
     registers::{
         Backend,
         Registers32,
@@ -61,6 +64,9 @@ pub const MASTER_SPARE_0: usize = 0x3_106c;
 
 /// First word of the mailbox in BAR4. Never reads all-ones while the device lives.
 pub const FW_ZERO_REG: usize = 0x1_8000;
+
+/// The place of a register in BAR0 that is written for every few packets.
+pub type Doorbell = Offset<CSR_SIZE>;
 
 /// What to do when the device has disappeared.
 pub trait DetachHook: Send + Sync {
@@ -108,6 +114,12 @@ impl Csr {
     #[inline(always)]
     pub fn write32(&self, offset: usize, value: u32) {
         self.bar0.write32(offset, value);
+    }
+
+    /// Writes a register of BAR0 whose place was checked before, like [`Self::write32`].
+    #[inline(always)]
+    pub fn ring_doorbell(&self, doorbell: Doorbell, value: u32) {
+        self.bar0.write32_at(doorbell, value);
     }
 
     /// Changes some bits of the register at byte `offset` of BAR0.

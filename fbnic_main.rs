@@ -44,9 +44,6 @@ mod pci;
 #[path = "rust/kernel/random.rs"]
 mod random;
 #[allow(dead_code, unsafe_code)]
-#[path = "rust/kernel/spsc.rs"]
-mod spsc;
-#[allow(dead_code, unsafe_code)]
 #[path = "rust/kernel/workqueue.rs"]
 mod workqueue;
 

@@ -14,7 +14,8 @@
 //! 3. The NAPI contexts are enabled, [`Vector::unmask`], [`kick`]. Packets flow.
 //! 4. The NAPI contexts are disabled, [`Vector::mask`]; transmit queues are stopped.
 //! 5. [`NapiVector::disable`] for each vector, a flush, [`wait_all_queues_idle`].
-//! 6. [`NapiVector::flush`] throws away what is left. Then step 2 again, or drop.
+//! 6. [`NapiVector::flush`] throws away what is left. Then drop, or [`NapiVector::rewind`] for each
+//!    transmit queue and step 2 again.
 
 use kernel::{
     device::{
@@ -28,7 +29,6 @@ use kernel::{
 };
 
 use crate::{
-    desc_ring::DescRing,
     fbnic_csr::{
         intr,
         qm,
@@ -48,6 +48,7 @@ use crate::{
     },
 };
 
+mod completion;
 mod config;
 mod desc;
 mod headers;
@@ -124,8 +125,7 @@ impl QueueRegs {
         self.fbnic.csr.update32(self.offset(reg), clear, set);
     }
 
-    fn write_base(&self, low: usize, high: usize, ring: &DescRing) {
-        let addr = ring.dma_address();
+    fn write_base(&self, low: usize, high: usize, addr: u64) {
         // CAST: The halves of the address.
         self.write(low, addr as u32);
         self.write(high, (addr >> 32) as u32);
@@ -355,6 +355,12 @@ impl NapiVector {
         for queue in &mut self.rx {
             queue.flush();
         }
+    }
+
+    /// Lets the transmit queue of which `producer` is the other side start over, if it is here.
+    pub fn rewind(&mut self, producer: &mut TxProducer) {
+        // Only the right one does.
+        self.tx.iter_mut().any(|queue| queue.rewind(producer));
     }
 
     /// Waits until the device has stopped these queues and no others.

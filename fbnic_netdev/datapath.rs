@@ -154,8 +154,7 @@ impl Datapath {
     pub(super) fn up(&mut self, dev: &Locked<'_>) -> Result {
         self.is_up = true;
         for producer in &mut self.producers {
-            if let Some(mut ring) = producer.ring.take() {
-                ring.reset();
+            if let Some(ring) = producer.ring.take() {
                 dev.install_tx_queue::<FbnicNet>(producer.index, ring)?;
             }
         }
@@ -194,6 +193,11 @@ impl Datapath {
         // device was told to stop and given its time.
         let _ = fbnic_txrx::wait_all_queues_idle(&self.fbnic);
         self.each_queues(|queues| queues.flush(dev));
+        let mut producers = core::mem::take(&mut self.producers);
+        for ring in producers.iter_mut().filter_map(|p| p.ring.as_mut()) {
+            self.each_queues(|queues| queues.rewind(ring));
+        }
+        self.producers = producers;
     }
 
     /// Gives interrupts, NAPI contexts and queues back. They must be down.

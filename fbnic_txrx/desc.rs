@@ -88,6 +88,8 @@ impl Twd {
     const TYPE_AL: u64 = 2;
     const TYPE_LAST_AL: u64 = 3;
 
+    /// Bits of an address in an AL.
+    pub const ADDR_BITS: u32 = 46;
     /// Largest buffer an AL describes, bytes.
     pub const MAX_LEN: u32 = 0xffff;
     /// Largest [`Self::l2_hlen`], bytes.
@@ -182,70 +184,28 @@ impl Twd {
     pub const fn into_raw(self) -> u64 {
         self.0
     }
-
-    /// Returns the descriptor with these bits.
-    #[inline(always)]
-    pub const fn from_raw(raw: u64) -> Self {
-        Self(raw)
-    }
-
-    /// Returns the DMA address of an AL.
-    #[inline(always)]
-    pub const fn addr(self) -> u64 {
-        TwdAddr::get(self.0)
-    }
-
-    /// Returns the length of an AL in bytes.
-    #[inline(always)]
-    pub const fn len(self) -> u32 {
-        // CAST: 16 bits.
-        TwdLen::get(self.0) as u32
-    }
 }
 
-/// Tx completion descriptor, taken apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tcd {
-    /// Everything before the index is done with.
-    Head {
-        /// The index belongs to TWQ1, else to TWQ0.
-        twq1: bool,
-        /// Index of the first descriptor that is not done with; may exceed the ring.
-        head: u16,
-    },
-    /// A packet with a timestamp request left.
-    Timestamp {
-        /// The time, low 40 bits of the device's clock in nanoseconds; `None` if there is none.
-        nanoseconds: Option<u64>,
-    },
-    /// A type nobody knows.
-    Unknown,
-}
+/// Tx completion descriptor, without its phase bit.
+///
+/// Type 0 says how far the device has come in one of the two work queues. There are others for
+/// timestamps, which have to be asked for.
+pub enum Tcd {}
 
 impl Tcd {
-    const TWQ1: u64 = 1 << 60;
-    const STATUS_TS_INVALID: u64 = 1 << 48;
-
-    /// Takes a descriptor apart.
+    /// Returns whether a descriptor is of type 0 and about TWQ0.
     #[inline(always)]
-    pub const fn decode(raw: u64) -> Self {
-        match Field::<62, 61>::get(raw) {
-            0 => {
-                let twq1 = raw & Self::TWQ1 != 0;
-                // CAST: 16 bits each.
-                let head = if twq1 {
-                    Field::<31, 16>::get(raw) as u16
-                } else {
-                    Field::<15, 0>::get(raw) as u16
-                };
-                Self::Head { twq1, head }
-            }
-            1 if raw & Self::STATUS_TS_INVALID != 0 => Self::Timestamp { nanoseconds: None },
-            1 => Self::Timestamp {
-                nanoseconds: Some(Field::<39, 0>::get(raw)),
-            },
-            _ => Self::Unknown,
-        }
+    pub const fn is_twq0_head(raw: u64) -> bool {
+        // Type, and TWQ1 below it.
+        Field::<63, 60>::get(raw) == 0
+    }
+
+    /// Returns the index of the first descriptor in TWQ0 that the device is not done with. May
+    /// exceed the ring.
+    #[inline(always)]
+    pub const fn twq0_head(raw: u64) -> u32 {
+        // CAST: 16 bits.
+        Field::<15, 0>::get(raw) as u32
     }
 }
 
@@ -285,10 +245,10 @@ pub enum Rcd {
 }
 
 impl Rcd {
-    /// Takes a descriptor apart.
+    /// Takes a descriptor apart, from which the phase bit was removed.
     #[inline(always)]
     pub const fn decode(raw: u64) -> Self {
-        match Field::<62, 61>::get(raw) {
+        match Field::<63, 61>::get(raw) {
             0 => Self::HdrAl(RcdAl(raw)),
             1 => Self::PayAl(RcdAl(raw)),
             2 => Self::OptMeta,
@@ -303,7 +263,19 @@ impl Rcd {
 pub struct RcdAl(u64);
 
 impl RcdAl {
-    const PAGE_FIN: u64 = 1 << 60;
+    /// Returns the descriptor's bits.
+    pub const fn into_raw(self) -> u64 {
+        self.0
+    }
+
+    /// In the upper half, of which the tests of single bits need no 64-bit constant.
+    const PAGE_FIN: u32 = 1 << 28;
+
+    #[inline(always)]
+    const fn high(self) -> u32 {
+        // CAST: The upper half.
+        (self.0 >> 32) as u32
+    }
 
     /// Returns the buffer's id, as given in its [`Bd`].
     #[inline(always)]
@@ -329,7 +301,7 @@ impl RcdAl {
     /// Returns whether nothing else will be written to the buffer.
     #[inline(always)]
     pub const fn page_fin(self) -> bool {
-        self.0 & Self::PAGE_FIN != 0
+        self.high() & Self::PAGE_FIN != 0
     }
 }
 
@@ -339,9 +311,22 @@ impl RcdAl {
 pub struct RcdMeta(u64);
 
 impl RcdMeta {
-    const L4_CSUM_UNNECESSARY: u64 = 1 << 52;
-    const ERR_MAC_EOP: u64 = 1 << 53;
-    const ERR_TRUNCATED: u64 = 1 << 54;
+    // In the upper half, as in `RcdAl`.
+    const L4_TYPE: u32 = 3 << 18;
+    const L4_CSUM_UNNECESSARY: u32 = 1 << 20;
+    const ERR_MAC_EOP: u32 = 1 << 21;
+    const ERR_TRUNCATED: u32 = 1 << 22;
+
+    #[inline(always)]
+    const fn high(self) -> u32 {
+        // CAST: The upper half.
+        (self.0 >> 32) as u32
+    }
+
+    /// Returns the descriptor's bits.
+    pub const fn into_raw(self) -> u64 {
+        self.0
+    }
 
     /// Returns the hash that chose the queue.
     #[inline(always)]
@@ -362,25 +347,19 @@ impl RcdMeta {
     /// Returns whether the device knows the transport protocol.
     #[inline(always)]
     pub const fn has_l4(self) -> bool {
-        Field::<51, 50>::get(self.0) != 0
-    }
-
-    /// Returns whether the device knows the network protocol.
-    #[inline(always)]
-    pub const fn has_l3(self) -> bool {
-        Field::<49, 48>::get(self.0) != 0
+        self.high() & Self::L4_TYPE != 0
     }
 
     /// Returns whether the device checked the transport checksum and found it right.
     #[inline(always)]
     pub const fn l4_csum_unnecessary(self) -> bool {
-        self.0 & Self::L4_CSUM_UNNECESSARY != 0
+        self.high() & Self::L4_CSUM_UNNECESSARY != 0
     }
 
     /// Returns whether the packet is damaged. Errors of the parser do not count.
     #[inline(always)]
     pub const fn uncorrectable(self) -> bool {
-        self.0 & (Self::ERR_MAC_EOP | Self::ERR_TRUNCATED) != 0
+        self.high() & (Self::ERR_MAC_EOP | Self::ERR_TRUNCATED) != 0
     }
 }
 
@@ -412,12 +391,10 @@ mod tests {
     #[test]
     fn buffers() {
         let al = Twd::al(0x2abc_dead_beef, 0xffff);
-        assert_eq!(al.addr(), 0x2abc_dead_beef);
-        assert_eq!(al.len(), 0xffff);
+        assert_eq!(al.into_raw() & (1 << 46) - 1, 0x2abc_dead_beef);
+        assert_eq!(al.into_raw() >> 48, 0xffff);
         assert_eq!(al.into_raw() >> 46 & 3, 2);
-        assert_eq!(al.last().into_raw() >> 46 & 3, 3);
-        assert_eq!(al.last().addr(), al.addr());
-        assert_eq!(al.last().len(), al.len());
+        assert_eq!(al.last().into_raw() ^ al.into_raw(), 1 << 46);
         assert_eq!(
             Bd::new(0x2abc_dead_b000, 0x1234).into_raw(),
             0x1234_2abc_dead_b000
@@ -432,32 +409,12 @@ mod tests {
 
     #[test]
     fn tx_completions() {
-        assert_eq!(
-            Tcd::decode(DONE | 0x1234_5678),
-            Tcd::Head {
-                twq1: false,
-                head: 0x5678
-            }
-        );
-        assert_eq!(
-            Tcd::decode(1 << 60 | 0x1234_5678),
-            Tcd::Head {
-                twq1: true,
-                head: 0x1234
-            }
-        );
-        let nanoseconds = Some((1 << 40) - 1);
-        assert_eq!(
-            Tcd::decode(1 << 61 | (1 << 40) - 1),
-            Tcd::Timestamp { nanoseconds }
-        );
-        let nanoseconds = None;
-        assert_eq!(
-            Tcd::decode(1 << 61 | 1 << 48),
-            Tcd::Timestamp { nanoseconds }
-        );
-        assert_eq!(Tcd::decode(2 << 61), Tcd::Unknown);
-        assert_eq!(Tcd::decode(!0), Tcd::Unknown);
+        assert!(Tcd::is_twq0_head(0x1234_5678));
+        assert_eq!(Tcd::twq0_head(0x1234_5678), 0x5678);
+        assert!(!Tcd::is_twq0_head(1 << 60 | 0x1234_5678));
+        for kind in 1..4 {
+            assert!(!Tcd::is_twq0_head(kind << 61 | 5));
+        }
     }
 
     #[test]
@@ -471,11 +428,11 @@ mod tests {
         );
         assert!(matches!(Rcd::decode(1 << 61), Rcd::PayAl(_)));
         assert_eq!(Rcd::decode(2 << 61 | 1 << 58 | 0x55), Rcd::OptMeta);
-        let Rcd::Meta(meta) = Rcd::decode(!0) else {
+        let Rcd::Meta(meta) = Rcd::decode(!DONE) else {
             panic!("not a meta");
         };
         assert!(meta.uncorrectable() && meta.l4_csum_unnecessary());
-        assert!(meta.has_l3() && meta.has_l4());
+        assert!(meta.has_l4());
         assert_eq!((meta.rss_hash(), meta.l2_csum()), (!0, !0));
         // Errors of the parser do not make a packet unusable.
         assert!(!RcdMeta(1 << 55).uncorrectable());

@@ -7,6 +7,8 @@
 //!
 //! This file uses `core` only, so that it can be tested outside of the kernel.
 
+use super::desc::DONE;
+
 /// The number of entries of a ring.
 ///
 /// # Invariants
@@ -49,30 +51,6 @@ impl RingSize {
     pub const fn log2(self) -> u32 {
         self.entries().trailing_zeros() & 0xf
     }
-
-    /// Returns `index` moved on by `count`, within the ring.
-    #[inline(always)]
-    pub const fn advance(self, index: u32, count: u32) -> u32 {
-        index.wrapping_add(count) & self.mask
-    }
-
-    /// Returns how far it is from `from` on to `to`.
-    #[inline(always)]
-    pub const fn distance(self, from: u32, to: u32) -> u32 {
-        to.wrapping_sub(from) & self.mask
-    }
-
-    /// Returns how many entries between `head` and `tail` are in use.
-    #[inline(always)]
-    pub const fn used(self, head: u32, tail: u32) -> u32 {
-        self.distance(head, tail)
-    }
-
-    /// Returns how many more entries can be put in at `tail`.
-    #[inline(always)]
-    pub const fn unused(self, head: u32, tail: u32) -> u32 {
-        head.wrapping_sub(tail).wrapping_sub(1) & self.mask
-    }
 }
 
 /// The next entry of a completion ring, and the phase in which it is valid.
@@ -102,22 +80,57 @@ impl CompletionHead {
         self.count & self.size.mask
     }
 
-    /// Returns a number that is the position in the ring modulo its size.
+    /// Returns how many entries there were, which is the position in the ring modulo its size.
     #[inline(always)]
     pub const fn count(self) -> u32 {
         self.count
     }
 
-    /// Returns whether an entry with this phase bit has been written by the device in this pass.
+    /// Returns the entries from here on up to the ring's end, or up to where the count is `limit`.
     #[inline(always)]
-    pub const fn is_done(self, phase: bool) -> bool {
-        (self.count & self.size.entries() == 0) == phase
+    pub const fn pass(self, limit: u32) -> Pass {
+        let start = self.index();
+        let room = self.size.entries().wrapping_sub(start);
+        let wanted = limit.wrapping_sub(self.count);
+        let len = if wanted < room { wanted } else { room };
+        Pass {
+            start,
+            end: start.wrapping_add(len),
+            phase: if self.count & self.size.entries() == 0 {
+                DONE
+            } else {
+                0
+            },
+        }
     }
 
-    /// Goes on to the next entry.
+    /// Goes on by `count` entries.
     #[inline(always)]
-    pub fn advance(&mut self) {
-        self.count = self.count.wrapping_add(1);
+    pub fn advance(&mut self, count: u32) {
+        self.count = self.count.wrapping_add(count);
+    }
+}
+
+/// Entries of a completion ring next to each other, which the device writes with the same phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Position of the first.
+    pub start: u32,
+    /// Position after the last.
+    pub end: u32,
+    phase: u64,
+}
+
+impl Pass {
+    /// Returns an entry without its phase bit, if the device has written it in this pass.
+    #[inline(always)]
+    pub const fn completed(self, raw: u64) -> Option<u64> {
+        let raw = raw ^ self.phase;
+        if raw & DONE == 0 {
+            Some(raw)
+        } else {
+            None
+        }
     }
 }
 
@@ -131,8 +144,6 @@ pub struct HeaderFrame {
     pub start: u32,
     /// First byte after those that belong to this packet.
     pub end: u32,
-    /// Bytes from `start` to the header.
-    pub headroom: u32,
 }
 
 /// Bytes the device leaves around each header.
@@ -171,7 +182,7 @@ impl Room {
     /// `last` says that nothing follows in the buffer, so that all of the rest belongs to it.
     ///
     /// What does not fit the buffer is not refused here, because those who use the range have to
-    /// check it anyway: it either does not start before its end or does not hold header and tail.
+    /// check it anyway: the range then either starts after the header or does not hold the tail.
     #[inline]
     pub const fn header_frame(self, off: u32, len: u32, last: bool) -> HeaderFrame {
         let start = if off == align_up(self.head) {
@@ -190,7 +201,6 @@ impl Room {
             start,
             // The device does not put another header where it would not fit.
             end: if last || next > BUFFER { BUFFER } else { next },
-            headroom: off.wrapping_sub(start),
         }
     }
 }
@@ -226,28 +236,35 @@ mod tests {
     }
 
     #[test]
-    fn used_and_unused_leave_one_free() {
-        let size = RingSize::new(64).unwrap();
-        for head in 0..64 {
-            for used in 0..64 {
-                let tail = size.advance(head, used);
-                assert_eq!(size.used(head, tail), used);
-                assert_eq!(size.unused(head, tail), 63 - used);
+    fn phase_turns_with_each_pass() {
+        let mut head = CompletionHead::new(RingSize::new(64).unwrap());
+        for turn in 0..5 {
+            for index in 0..64 {
+                assert_eq!(head.index(), index);
+                let pass = head.pass(head.count() + 1);
+                assert_eq!((pass.start, pass.end), (index, index + 1));
+                let new = if turn % 2 == 0 { DONE } else { 0 };
+                assert_eq!(pass.completed(new | 5), Some(5));
+                assert_eq!(pass.completed(new ^ DONE | 5), None);
+                head.advance(1);
             }
         }
     }
 
     #[test]
-    fn phase_turns_with_each_pass() {
+    fn a_turn_has_two_passes() {
         let mut head = CompletionHead::new(RingSize::new(64).unwrap());
-        for pass in 0..5 {
-            for index in 0..64 {
-                assert_eq!(head.index(), index);
-                assert!(head.is_done(pass % 2 == 0));
-                assert!(!head.is_done(pass % 2 == 1));
-                head.advance();
-            }
-        }
+        head.advance(60);
+        let limit = head.count() + 64;
+        let first = head.pass(limit);
+        assert_eq!((first.start, first.end), (60, 64));
+        assert_eq!(first.completed(DONE), Some(0));
+        head.advance(4);
+        let second = head.pass(limit);
+        assert_eq!((second.start, second.end), (0, 60));
+        assert_eq!(second.completed(DONE), None);
+        head.advance(60);
+        assert_eq!(head.count(), limit);
     }
 
     #[test]
@@ -257,10 +274,16 @@ mod tests {
             count: u32::MAX,
             size,
         };
-        assert!(head.is_done(false));
-        head.advance();
+        let limit = head.count().wrapping_add(size.entries());
+        let pass = head.pass(limit);
+        assert_eq!((pass.start, pass.end), (0xffff, 0x1_0000));
+        assert_eq!(pass.completed(0), Some(0));
+        head.advance(1);
         assert_eq!(head.index(), 0);
-        assert!(head.is_done(true));
+        let pass = head.pass(limit);
+        assert_eq!((pass.start, pass.end), (0, 0xffff));
+        assert_eq!(pass.completed(0), None);
+        assert_eq!(pass.completed(DONE), Some(0));
     }
 
     #[test]
@@ -278,9 +301,7 @@ mod tests {
     fn accepted(off: u32, len: u32, last: bool) -> Option<HeaderFrame> {
         let room = Room::new(320);
         let frame = room.header_frame(off, len, last);
-        let fits = frame.start < frame.end
-            && frame.end <= 4096
-            && frame.headroom + len + room.tail <= frame.end - frame.start;
+        let fits = frame.start <= off && off + len + room.tail <= frame.end && frame.end <= 4096;
         fits.then_some(frame)
     }
 
@@ -295,7 +316,6 @@ mod tests {
                 break;
             };
             assert_eq!(frame.start, end);
-            assert_eq!(frame.start + frame.headroom, off);
             end = frame.end;
             off = align_up(off + len + room.tail + room.head);
         }
@@ -319,8 +339,8 @@ mod tests {
             for len in (0..8192).step_by(13) {
                 for last in [false, true] {
                     if let Some(frame) = accepted(off, len, last) {
-                        assert_eq!(frame.start + frame.headroom, off);
                         assert!(off + len + 320 <= frame.end);
+                        assert!(frame.start == 0 || frame.start + 192 == off);
                     }
                 }
             }

@@ -2,55 +2,40 @@
 
 //! Transmission.
 //!
-//! A transmit ring has two sides that share [`TxShared`]. [`TxProducer`] is used under the lock of
-//! the transmit queue: it maps packets and writes work descriptors. [`TxConsumer`] belongs to a NAPI
-//! context: it reads completions, unmaps and frees. Packets go from one to the other through a
-//! lockless queue, so that what the device says can only ever complete a packet that was sent, once,
-//! and in order.
-//!
-//! The driver does not trust the work descriptors it reads back, since the device can write to
-//! them. What it needs for unmapping is kept in memory the device does not see.
+//! A transmit queue has two sides. [`TxProducer`] is used under the lock of the transmit queue: it
+//! maps packets and writes work descriptors. [`TxConsumer`] belongs to a NAPI context: it reads
+//! completions, unmaps and frees. Packets go from one to the other through a
+//! [ring](crate::net::tx_ring), so that what the device says can only ever complete a packet that
+//! was sent, once, and in order.
 
-use core::sync::atomic::{
-    AtomicU32,
-    AtomicU64,
-    Ordering, //
-};
+use core::ops::ControlFlow;
 use kernel::{
-    alloc::KVVec,
     device::{
         Bound,
         Device, //
     },
     prelude::*,
-    sync::{
-        aref::ARef,
-        Arc, //
-    }, //
+    sync::Arc, //
 };
 
 use super::{
+    completion::CompletionRing,
     desc::{
         L3Type,
         L4Type,
         Tcd,
-        Twd,
-        DONE, //
+        Twd, //
     },
     headers,
-    ring::{
-        CompletionHead,
-        RingSize, //
-    },
+    ring::RingSize,
     stats::TxStats,
     QueueRegs, //
 };
 use crate::{
-    desc_ring::{
-        dma_rmb,
-        DescRing, //
+    fbnic_csr::{
+        queue as regs,
+        Doorbell, //
     },
-    fbnic_csr::queue as regs,
     fbnic_dev::Fbnic,
     net::{
         napi::PollContext,
@@ -63,29 +48,26 @@ use crate::{
         },
         skbuff::{
             gso,
-            unmap_tx_page,
             DropReason,
             SkBuff,
             MAX_SKB_FRAGS, //
+        },
+        tx_ring::{
+            self,
+            Consumer,
+            Producer,
+            Space, //
         }, //
-    },
-    spsc::{
-        self,
-        Consumer,
-        Producer, //
     },
 };
 
 /// Descriptors that must be free for the largest packet: one per fragment and one for the linear
 /// part, one META and one more for optional metadata, and seven that keep the tail out of the cache
 /// line the device reads at the head.
-pub const MAX_SKB_DESC: u32 = MAX_SKB_FRAGS + PACKET_OVERHEAD;
-
-/// Descriptors a packet needs in addition to those of its fragments.
-const PACKET_OVERHEAD: u32 = 10;
+const MAX_SKB_DESC: u32 = MAX_SKB_FRAGS + 10;
 
 /// Free descriptors with which a stopped queue is woken.
-pub const TX_DESC_WAKEUP: u32 = 2 * MAX_SKB_DESC;
+const TX_DESC_WAKEUP: u32 = 2 * MAX_SKB_DESC;
 
 /// Smallest transmit ring that can be woken.
 pub const TX_DESC_MIN: u32 = TX_DESC_WAKEUP.next_power_of_two();
@@ -93,95 +75,18 @@ pub const TX_DESC_MIN: u32 = TX_DESC_WAKEUP.next_power_of_two();
 /// Shortest frame the device takes, bytes without FCS.
 const MIN_FRAME_LEN: u32 = 60;
 
-/// What both sides of a transmit ring use.
-struct TxShared {
-    desc: DescRing,
-    size: RingSize,
-    /// For each AL in the ring the descriptor as it was written, or 0 if nothing is to be unmapped.
-    maps: KVVec<AtomicU64>,
-    /// First descriptor in use; written by the consumer.
-    head: AtomicU32,
-    /// First descriptor not in use; written by the producer.
-    tail: AtomicU32,
-    dev: ARef<Device>,
-}
+/// The device's descriptors of buffers.
+struct Buffers;
 
-impl TxShared {
-    /// Returns how many descriptors are free.
-    #[inline]
-    fn unused(&self) -> u32 {
-        let head = self.head.load(Ordering::Acquire);
-        self.size.unused(head, self.tail.load(Ordering::Relaxed))
-    }
+impl tx_ring::BufferFormat for Buffers {
+    const MAX_LEN: u32 = Twd::MAX_LEN;
+    const ADDR_BITS: u32 = Twd::ADDR_BITS;
 
     #[inline(always)]
-    fn set_map(&self, index: u32, twd: Option<Twd>) {
-        // CAST: An index of the ring fits.
-        if let Some(slot) = self.maps.get(index as usize) {
-            slot.store(twd.map_or(0, Twd::into_raw), Ordering::Relaxed);
-        }
+    fn describe(addr: u64, len: u32, last: bool) -> u64 {
+        let al = Twd::al(addr, len);
+        if last { al.last() } else { al }.into_raw()
     }
-
-    /// Ends the mappings of the `count` ALs from `index` on.
-    #[inline]
-    fn unmap(&self, mut index: u32, count: u32) {
-        for _ in 0..count {
-            // CAST: An index of the ring fits.
-            if let Some(slot) = self.maps.get(index as usize) {
-                let twd = Twd::from_raw(slot.load(Ordering::Relaxed));
-                if twd.into_raw() != 0 {
-                    unmap_tx_page(&self.dev, twd.addr(), twd.len());
-                }
-            }
-            index = self.size.advance(index, 1);
-        }
-    }
-
-    /// Maps a packet and writes its ALs from `first` on.
-    ///
-    /// Returns their number, or `None` with nothing left mapped.
-    #[inline]
-    fn map(&self, skb: &SkBuff, first: u32) -> Option<u32> {
-        let len = skb.headlen();
-        if len > Twd::MAX_LEN {
-            return None;
-        }
-        let mut twd = Twd::al(skb.map_head_tx(&self.dev)?, len);
-        let mut index = first;
-        let mut count = 1;
-        self.set_map(index, Some(twd));
-        for frag in skb.frags() {
-            // Known to be written only now, because only the last AL is marked as such.
-            self.desc.write(index, twd.into_raw());
-            let len = frag.size();
-            let addr = if len > Twd::MAX_LEN {
-                None
-            } else {
-                frag.map_tx(&self.dev)
-            };
-            let Some(addr) = addr else {
-                self.unmap(first, count);
-                return None;
-            };
-            twd = Twd::al(addr, len);
-            index = self.size.advance(index, 1);
-            count += 1;
-            self.set_map(index, (!frag.is_net_iov()).then_some(twd));
-        }
-        self.desc.write(index, twd.last().into_raw());
-        Some(count)
-    }
-}
-
-/// A packet in the ring.
-struct TxPacket {
-    skb: SkBuff,
-    /// Bytes on the wire without FCS, with the headers of all segments.
-    bytes: u32,
-    /// Frames on the wire.
-    segs: u16,
-    /// Descriptors, META included. At most `MAX_SKB_DESC`.
-    desc_count: u16,
 }
 
 /// What a packet asks of the device.
@@ -205,56 +110,34 @@ pub(super) fn new_queue(
     size: RingSize,
     stats: Arc<TxStats>,
 ) -> Result<(TxProducer, TxConsumer)> {
-    let mut maps = KVVec::with_capacity(size.entries() as usize, GFP_KERNEL)?;
-    for _ in 0..size.entries() {
-        maps.push(AtomicU64::new(0), GFP_KERNEL)?;
-    }
-    let generic: &Device = dev;
-    let shared = Arc::new(
-        TxShared {
-            desc: DescRing::new(dev, size.entries())?,
-            size,
-            maps,
-            head: AtomicU32::new(0),
-            tail: AtomicU32::new(0),
-            dev: generic.into(),
-        },
-        GFP_KERNEL,
-    )?;
-    // Each packet has two descriptors at least.
-    let (producer, consumer) = spsc::channel(size.entries() / 2)?;
+    let (producer, consumer) = tx_ring::new(dev, size.entries())?;
     let queue = QueueRegs::new(fbnic, index);
     let tx = TxProducer {
-        shared: shared.clone(),
-        packets: producer,
-        tail: 0,
+        ring: producer,
         deferred: None,
-        doorbell: queue.offset(regs::TWQ0_TAIL),
+        doorbell: Doorbell::new(queue.offset(regs::TWQ0_TAIL)).ok_or(EINVAL)?,
         fbnic: fbnic.clone(),
         stats: stats.clone(),
     };
     let clean = TxConsumer {
-        tcq: DescRing::new(dev, size.entries())?,
-        tcq_head: CompletionHead::new(size),
-        head: 0,
-        packets: consumer,
-        shared,
+        tcq: CompletionRing::new(dev, size)?,
+        ring: consumer,
+        size,
         queue,
         stats,
     };
     Ok((tx, clean))
 }
 
-/// The side of a transmit ring that packets are put in at.
+/// The side of a transmit queue that packets are put in at.
 ///
-/// Used under the lock of the transmit queue.
+/// Used under the lock of the transmit queue. The ring comes first, so that one address does for both.
+#[repr(C)]
 pub struct TxProducer {
-    shared: Arc<TxShared>,
-    packets: Producer<TxPacket>,
-    tail: u32,
+    ring: Producer<Buffers>,
     /// META of the last packet in the ring that the device was not told of, and its index.
     deferred: Option<(u32, Twd)>,
-    doorbell: usize,
+    doorbell: Doorbell,
     fbnic: Arc<Fbnic>,
     stats: Arc<TxStats>,
 }
@@ -263,112 +146,108 @@ impl TxProducer {
     /// Sends `skb`.
     ///
     /// Softirq or process context with bottom halves disabled.
-    #[inline]
+    #[inline(always)]
     pub fn xmit(&mut self, skb: SkBuff, ctx: &XmitContext<'_>) -> Xmit {
         let Some(skb) = skb.put_padto(MIN_FRAME_LEN) else {
             self.drop_one();
             return Xmit::Ok;
         };
-        let needed = skb.nr_frags() + PACKET_OVERHEAD;
-        if Self::maybe_stop(&self.shared, &self.stats, ctx.queue(), needed) {
-            self.flush_doorbell();
-            return Xmit::Busy(skb);
+        match self.send(skb, ctx) {
+            Ok(()) => Xmit::Ok,
+            Err(Unsent::NoRoom(skb)) => {
+                self.no_room(ctx.queue());
+                Xmit::Busy(skb)
+            }
+            Err(Unsent::Bad(skb, reason)) => self.reject(skb, reason),
         }
-        if let Err((skb, reason)) = self.send(skb, ctx) {
-            skb.free(reason);
-            self.drop_one();
-        }
-        Xmit::Ok
     }
 
-    #[inline]
-    fn send(&mut self, mut skb: SkBuff, ctx: &XmitContext<'_>) -> Result<(), (SkBuff, DropReason)> {
-        let Ok(offload) = offload(&mut skb, &self.stats) else {
-            return Err((skb, DropReason::HardwareHeader));
+    #[inline(always)]
+    fn send(&mut self, mut skb: SkBuff, ctx: &XmitContext<'_>) -> Result<(), Unsent> {
+        if !self.ring.has_room(MAX_SKB_DESC) {
+            return Err(Unsent::NoRoom(skb));
+        }
+        let Ok(Offload { meta, bytes, segs }) = offload(&mut skb, &self.stats) else {
+            return Err(Unsent::Bad(skb, DropReason::HardwareHeader));
         };
-        let Some(slot) = self.packets.vacant() else {
-            return Err((skb, DropReason::NoMemory));
-        };
-        let meta_index = self.tail;
-        let size = self.shared.size;
-        let Some(buffers) = self.shared.map(&skb, size.advance(meta_index, 1)) else {
-            return Err((skb, DropReason::NoMemory));
-        };
-        self.tail = size.advance(meta_index, buffers + 1);
-        self.shared.tail.store(self.tail, Ordering::Relaxed);
-
-        skb.tx_timestamp();
+        let mut packet = self
+            .ring
+            .map(skb, bytes, segs)
+            .map_err(|skb| Unsent::Bad(skb, DropReason::NoMemory))?;
+        packet.skb().tx_timestamp();
         // Stop before the next packet finds no room.
-        Self::maybe_stop(&self.shared, &self.stats, ctx.queue(), MAX_SKB_DESC);
+        if !packet.leaves_room(MAX_SKB_DESC) {
+            stop(ctx.queue(), packet.space(), &self.stats);
+        }
         // The packet is accounted before the consumer can see it: a device that completes what it
         // was not told of must not make more bytes complete than were sent.
-        let ring = ctx.queue().sent(offload.bytes, ctx.xmit_more());
-        let meta = if ring {
-            offload.meta.req_completion()
-        } else {
-            offload.meta
-        };
-        self.shared.desc.write(meta_index, meta.into_raw());
-        slot.push(TxPacket {
-            skb,
-            bytes: offload.bytes,
-            segs: offload.segs,
-            // CAST: At most `MAX_SKB_DESC`.
-            desc_count: (buffers + 1) as u16,
-        });
-        if ring {
+        if ctx.queue().sent(packet.bytes(), ctx.xmit_more()) {
+            packet.push(meta.req_completion().into_raw());
             self.ring_doorbell();
         } else {
-            self.deferred = Some((meta_index, meta));
+            self.deferred = Some((packet.push(meta.into_raw()), meta));
         }
         Ok(())
     }
 
-    /// Stops the queue if fewer than `needed` descriptors are free, and returns whether it did.
-    #[inline]
-    fn maybe_stop(shared: &TxShared, stats: &TxStats, queue: &NetdevQueue, needed: u32) -> bool {
-        let stopped = matches!(
-            queue.maybe_stop(|| shared.unused(), needed, TX_DESC_WAKEUP),
-            TxStop::Stopped
-        );
-        if stopped {
-            stats.xmit.stop.add(1);
-        }
-        stopped
-    }
-
-    #[inline]
+    #[inline(always)]
     fn ring_doorbell(&mut self) {
         self.deferred = None;
-        self.fbnic.csr.write32(self.doorbell, self.tail);
+        self.fbnic
+            .csr
+            .ring_doorbell(self.doorbell, self.ring.tail());
     }
 
     /// Tells the device of packets that were held back for the rest of a burst that does not come.
-    #[cold]
     fn flush_doorbell(&mut self) {
         if let Some((index, meta)) = self.deferred {
             let meta = meta.req_completion();
-            self.shared.desc.write(index, meta.into_raw());
+            self.ring.rewrite(index, meta.into_raw());
             self.ring_doorbell();
         }
     }
 
+    /// Deals with a packet for which there is no room although the queue was not stopped.
     #[cold]
+    #[inline(never)]
+    fn no_room(&mut self, queue: &NetdevQueue) {
+        stop(queue, self.ring.space(), &self.stats);
+        self.flush_doorbell();
+    }
+
+    /// Drops a packet that can not be sent.
+    #[cold]
+    #[inline(never)]
+    fn reject(&mut self, skb: SkBuff, reason: DropReason) -> Xmit {
+        skb.free(reason);
+        self.drop_one();
+        Xmit::Ok
+    }
+
+    #[cold]
+    #[inline(never)]
     fn drop_one(&mut self) {
         self.flush_doorbell();
         self.stats.xmit.dropped.add(1);
     }
+}
 
-    /// Starts over at the beginning of the ring, after [`TxConsumer::flush`] and before
-    /// [`TxConsumer::enable`].
-    pub fn reset(&mut self) {
-        self.tail = 0;
-        self.deferred = None;
-        self.shared.tail.store(0, Ordering::Relaxed);
+/// A packet that was not put in the ring.
+enum Unsent {
+    NoRoom(SkBuff),
+    Bad(SkBuff, DropReason),
+}
+
+/// Stops the queue until there is room in the ring.
+#[cold]
+#[inline(never)]
+fn stop(queue: &NetdevQueue, space: Space<'_>, stats: &TxStats) {
+    if queue.stop(|| space.unused(), TX_DESC_WAKEUP) == TxStop::Stopped {
+        stats.xmit.stop.add(1);
     }
 }
 
-/// Works out the META descriptor of a packet.
+/// Works out what a packet asks of the device.
 ///
 /// Changes the checksum of a packet to be cut into segments, see [`headers::remove_length`].
 #[inline]
@@ -504,13 +383,11 @@ fn features_check_tunnel(skb: &SkBuff, mut features: u64) -> u64 {
     }
 }
 
-/// The side of a transmit ring that sent packets leave at.
+/// The side of a transmit queue that sent packets leave at.
 pub(super) struct TxConsumer {
-    packets: Consumer<TxPacket>,
-    head: u32,
-    tcq_head: CompletionHead,
-    tcq: DescRing,
-    shared: Arc<TxShared>,
+    tcq: CompletionRing,
+    ring: Consumer<Buffers>,
+    size: RingSize,
     queue: QueueRegs,
     stats: Arc<TxStats>,
 }
@@ -523,116 +400,64 @@ impl TxConsumer {
 
     /// Frees what the device has sent.
     ///
-    /// Returns whether there may be more completions. Does at most one turn of the ring, so that a
-    /// device cannot keep the CPU here.
+    /// Returns whether there may be more completions.
     #[inline]
     pub(super) fn poll(&mut self, napi: &PollContext<'_>, budget: u32) -> bool {
-        let mut new_head = None;
-        let mut left = self.tcq.entries();
-        let start = self.tcq_head;
-        while left != 0 {
-            let raw = self.tcq.read(self.tcq_head.count());
-            if !self.tcq_head.is_done(raw & DONE != 0) {
-                break;
-            }
-            match Tcd::decode(raw) {
-                Tcd::Head { twq1: false, head } => new_head = Some(u32::from(head)),
+        let mut last = None;
+        let (queue, stats) = (&self.queue, &self.stats);
+        let count = self.tcq.take(|raw| {
+            if Tcd::is_twq0_head(raw) {
+                last = Some(raw);
+            } else {
                 // Nothing asks for these.
-                _ => self.bad_completion(raw),
+                bad_completion(queue, stats, raw);
             }
-            self.tcq_head.advance();
-            left -= 1;
+            ControlFlow::Continue(())
+        });
+        if count != 0 {
+            self.queue.write(regs::TCQ_HEAD, self.tcq.head());
         }
-        if self.tcq_head != start {
-            self.queue.write(regs::TCQ_HEAD, self.tcq_head.index());
+        if let Some(raw) = last {
+            self.clean(napi, budget, Tcd::twq0_head(raw));
         }
-        if let Some(head) = new_head {
-            // What the device did before it wrote the completion is to be seen after this.
-            dma_rmb();
-            self.clean(napi, budget, head);
-        }
-        left == 0
+        count == self.size.entries()
     }
 
-    /// Frees the packets in front of descriptor `new_head`.
+    /// Frees the packets in front of descriptor `head`.
     #[inline]
-    fn clean(&mut self, napi: &PollContext<'_>, budget: u32, new_head: u32) {
-        let size = self.shared.size;
-        if new_head > size.mask() {
-            return self.bad_completion(new_head.into());
-        }
-        let mut left = size.distance(self.head, new_head);
-        let (mut packets, mut bytes) = (0u32, 0u32);
-        while left != 0 {
-            let Some(next) = self.packets.peek() else {
-                // The device claims more than it was given.
-                self.bad_completion(new_head.into());
-                break;
-            };
-            if u32::from(next.desc_count) > left {
-                break;
-            }
-            let Some(packet) = self.packets.pop() else {
-                break;
-            };
-            left -= u32::from(packet.desc_count);
-            packets = packets.wrapping_add(packet.segs.into());
-            bytes = bytes.wrapping_add(packet.bytes);
-            self.release(packet, budget);
-        }
-        if bytes == 0 {
+    fn clean(&mut self, napi: &PollContext<'_>, budget: u32, head: u32) {
+        let Some(done) = self.ring.complete(head, budget) else {
+            return bad_completion(&self.queue, &self.stats, head.into());
+        };
+        if done.frames == 0 {
             return;
         }
-        self.shared.head.store(self.head, Ordering::Release);
-        self.stats.clean.packets.add(packets.into());
-        self.stats.clean.bytes.add(bytes.into());
+        self.stats.clean.packets.add(done.frames.into());
+        self.stats.clean.bytes.add(done.bytes.into());
         let Some(queue) = napi.device().tx_queue(self.index().into()) else {
             return;
         };
-        if queue.completed_wake(packets, bytes, || self.shared.unused(), TX_DESC_WAKEUP) {
+        let unused = || self.ring.space().unused();
+        if queue.completed_wake(done.frames, done.bytes, unused, TX_DESC_WAKEUP) {
             self.stats.clean.wake.add(1);
-        }
-    }
-
-    /// Unmaps and frees the packet at the head.
-    #[inline]
-    fn release(&mut self, packet: TxPacket, budget: u32) {
-        let size = self.shared.size;
-        let buffers = u32::from(packet.desc_count).wrapping_sub(1);
-        self.shared.unmap(size.advance(self.head, 1), buffers);
-        self.head = size.advance(self.head, packet.desc_count.into());
-        packet.skb.consume(budget);
-    }
-
-    #[cold]
-    fn bad_completion(&self, raw: u64) {
-        self.stats.clean.bad_completions.add(1);
-        if self.stats.clean.logged.first() {
-            let index = self.index();
-            dev_err!(
-                self.queue.fbnic().dev(),
-                "Tx queue {index}: bad completion {raw:#018x}\n"
-            );
         }
     }
 
     /// Sets up the rings in the device and starts them, at index 0. Completions raise `vector`.
     ///
-    /// The queue must be disabled and empty.
+    /// The queue must be disabled and empty, and was rewound if it was in use before.
     pub(super) fn enable(&mut self, vector: u32) {
-        let size = self.shared.size;
-        self.head = 0;
-        self.shared.head.store(0, Ordering::Release);
-        self.tcq_head = CompletionHead::new(size);
+        let size = self.size;
+        self.tcq.rewind();
 
         let q = &self.queue;
         q.write(regs::TWQ0_CTL, regs::QUEUE_CTL_RESET);
-        q.write_base(regs::TWQ0_BAL, regs::TWQ0_BAH, &self.shared.desc);
+        q.write_base(regs::TWQ0_BAL, regs::TWQ0_BAH, self.ring.dma_address());
         q.write(regs::TWQ0_SIZE, size.log2());
         q.write(regs::TWQ0_CTL, regs::QUEUE_CTL_ENABLE);
 
         q.write(regs::TCQ_CTL, regs::QUEUE_CTL_RESET);
-        q.write_base(regs::TCQ_BAL, regs::TCQ_BAH, &self.tcq);
+        q.write_base(regs::TCQ_BAL, regs::TCQ_BAH, self.tcq.dma_address());
         q.write(regs::TCQ_SIZE, size.log2());
         q.write(regs::TIM_CTL, vector);
         q.write(regs::TIM_THRESHOLD, size.mask() / 2);
@@ -653,25 +478,42 @@ impl TxConsumer {
     ///
     /// `queue` is where the bytes were accounted; it is reset as well.
     pub(super) fn flush(&mut self, queue: Option<&NetdevQueue>) {
-        let (mut packets, mut bytes) = (0u32, 0u32);
-        while let Some(packet) = self.packets.pop() {
-            packets = packets.wrapping_add(packet.segs.into());
-            bytes = bytes.wrapping_add(packet.bytes);
-            self.release(packet, 0);
-        }
-        self.shared.head.store(self.head, Ordering::Release);
-        self.stats.clean.dropped.add(packets.into());
+        let done = self.ring.flush();
+        self.stats.clean.dropped.add(done.frames.into());
         self.tcq.clear();
         if let Some(queue) = queue {
-            queue.completed(packets, bytes);
+            queue.completed(done.frames, done.bytes);
             queue.reset();
         }
+    }
+
+    /// Starts over at the beginning of the ring after [`Self::flush`], together with `producer` if
+    /// that is the other side. Returns whether it is.
+    pub(super) fn rewind(&mut self, producer: &mut TxProducer) -> bool {
+        let done = self.ring.rewind(&mut producer.ring);
+        if done {
+            producer.deferred = None;
+        }
+        done
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn bad_completion(queue: &QueueRegs, stats: &TxStats, raw: u64) {
+    stats.clean.bad_completions.add(1);
+    if stats.clean.logged.first() {
+        let index = queue.index();
+        dev_err!(
+            queue.fbnic().dev(),
+            "Tx queue {index}: bad completion {raw:#018x}\n"
+        );
     }
 }
 
 impl Drop for TxConsumer {
     fn drop(&mut self) {
-        // What `flush` would have done, for the mappings' sake.
+        // What is in the ring is freed here, while the device is still bound.
         self.flush(None);
     }
 }

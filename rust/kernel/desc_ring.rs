@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/dma-mapping.h`](srctree/include/linux/dma-mapping.h)
 
+use core::marker::PhantomData;
 use kernel::{
     device::{
         Bound,
@@ -14,11 +15,14 @@ use kernel::{
 };
 
 /// Orders reads of DMA memory: what is read after the call is not older than what was read before.
+///
+/// Applies to what [`DescRing`] reads and to what functions of the kernel read that are called after
+/// it. Nothing else in this crate looks at memory a device writes to.
 #[inline(always)]
 pub fn dma_rmb() {
-    // Reads are not reordered with reads on x86, so `dma_rmb()` only has to stop the compiler there.
-    #[cfg(CONFIG_X86)]
-    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Acquire);
+    // x86 does not reorder reads with reads, and the compiler reorders neither volatile ones nor
+    // calls of foreign functions. A fence for the compiler would also make it forget all that it has
+    // in registers.
     #[cfg(not(CONFIG_X86))]
     kernel::sync::barrier::dma_mb(kernel::sync::barrier::Read);
 }
@@ -80,6 +84,11 @@ impl DescRing {
         self.mask
     }
 
+    /// Returns where the first descriptor is.
+    pub(crate) fn as_mut_ptr(&self) -> *mut u64 {
+        self.memory.as_mut_ptr().cast()
+    }
+
     #[inline(always)]
     fn element(&self, index: u32) -> *mut u64 {
         // CAST: See `new`. `wrapping_add` as the compiler cannot know that this stays in bounds.
@@ -87,6 +96,20 @@ impl DescRing {
             .as_mut_ptr()
             .cast::<u64>()
             .wrapping_add((index & self.mask) as usize)
+    }
+
+    /// Returns the descriptors from `start` on and before `end`, as far as there are such.
+    #[inline(always)]
+    pub fn part(&self, start: u32, end: u32) -> Part<'_> {
+        let end = end.min(self.entries());
+        let first = self.memory.as_mut_ptr().cast::<u64>().cast_const();
+        // INVARIANT: Neither is beyond the number of elements.
+        // CAST: See `new`.
+        Part {
+            next: first.wrapping_add(start.min(end) as usize),
+            end: first.wrapping_add(end as usize),
+            _ring: PhantomData,
+        }
     }
 
     /// Reads the descriptor at `index` modulo the size of the ring.
@@ -107,10 +130,85 @@ impl DescRing {
         unsafe { self.element(index).write_volatile(value.to_le()) };
     }
 
+    /// Returns what it takes to write many descriptors in a row.
+    #[inline(always)]
+    pub fn writer(&self) -> Writer<'_> {
+        // INVARIANT: By the type invariant.
+        Writer {
+            first: self.as_mut_ptr(),
+            mask: self.mask,
+            _ring: PhantomData,
+        }
+    }
+
     /// Zeroes all descriptors, while the device does not use the ring.
     pub fn clear(&self) {
         for index in 0..self.entries() {
             self.write(index, 0);
+        }
+    }
+}
+
+/// Descriptors next to each other in a ring.
+///
+/// # Invariants
+///
+/// Everything from `next` up to `end` is descriptors of a ring that is alive during `'a`.
+pub struct Part<'a> {
+    next: *const u64,
+    end: *const u64,
+    _ring: PhantomData<&'a DescRing>,
+}
+
+impl Part<'_> {
+    /// Returns how many descriptors are left.
+    #[inline(always)]
+    pub fn len(&self) -> u32 {
+        // SAFETY: By the type invariant both point into, or just behind, one allocation.
+        // CAST: A ring has at most as many descriptors.
+        unsafe { self.end.offset_from(self.next) as u32 }
+    }
+
+    /// Returns whether there is none left.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.next == self.end
+    }
+
+    /// Reads the next descriptor and, if `check` makes something of it, goes on to the one after.
+    #[inline(always)]
+    pub fn next_if<T>(&mut self, check: impl FnOnce(u64) -> Option<T>) -> Option<T> {
+        if self.is_empty() {
+            return None;
+        }
+        // SAFETY: By the type invariant it is a descriptor, aligned and valid for volatile access.
+        let result = check(u64::from_le(unsafe { self.next.read_volatile() }))?;
+        // INVARIANT: One less is left.
+        self.next = self.next.wrapping_add(1);
+        Some(result)
+    }
+}
+
+/// Writes descriptors of a ring, for loops that do little else.
+///
+/// # Invariants
+///
+/// At `first` are `mask + 1` descriptors of a ring that is alive during `'a`.
+#[derive(Clone, Copy)]
+pub struct Writer<'a> {
+    first: *mut u64,
+    mask: u32,
+    _ring: PhantomData<&'a DescRing>,
+}
+
+impl Writer<'_> {
+    /// Does what [`DescRing::write`] does.
+    #[inline(always)]
+    pub fn write(self, index: u32, value: u64) {
+        // SAFETY: By the type invariant the descriptor is aligned and valid for volatile access.
+        unsafe {
+            let descriptor = self.first.add((index & self.mask) as usize);
+            descriptor.write_volatile(value.to_le());
         }
     }
 }

@@ -21,6 +21,30 @@ use kernel::{
     sync::aref::ARef, //
 };
 
+/// The place of a register in a [`DetachableBar`] of `SIZE` bytes.
+///
+/// # Invariants
+///
+/// A multiple of four below `SIZE`.
+#[derive(Clone, Copy)]
+pub struct Offset<const SIZE: usize>(usize);
+
+impl<const SIZE: usize> Offset<SIZE> {
+    /// Offsets are checked against `SIZE` alone, which is enough if it is a multiple of four.
+    const WHOLE_REGISTERS: () = assert!(SIZE % 4 == 0);
+
+    /// Returns the place at byte `offset`, if that is an aligned offset below `SIZE`.
+    #[inline(always)]
+    pub const fn new(offset: usize) -> Option<Self> {
+        let () = Self::WHOLE_REGISTERS;
+        if offset % 4 != 0 || offset >= SIZE {
+            return None;
+        }
+        // INVARIANT: Checked just above.
+        Some(Self(offset))
+    }
+}
+
 /// A mapped PCI BAR of at least `SIZE` bytes whose accesses can be switched off.
 ///
 /// Reads of a detached BAR return all-ones and writes do nothing, which is also what the bus does
@@ -90,19 +114,12 @@ impl<const SIZE: usize> DetachableBar<SIZE> {
         core::ptr::from_ref(pdev).cast_mut().cast()
     }
 
-    /// Offsets are checked against `SIZE` alone, which is enough if it is a multiple of four.
-    const WHOLE_REGISTERS: () = assert!(SIZE % 4 == 0);
-
     #[inline(always)]
-    fn address(&self, offset: usize) -> Option<*mut u32> {
-        let () = Self::WHOLE_REGISTERS;
+    fn address(&self, offset: Offset<SIZE>) -> Option<*mut u32> {
         // SAFETY: The cell is always valid for a load of one word; see `Sync` for concurrency.
         let live = unsafe { self.live.get().read_volatile() };
-        if live.is_null() || offset % 4 != 0 || offset >= SIZE {
-            return None;
-        }
-        // CAST: The offset was checked to be a multiple of four, and mappings are page aligned.
-        Some(live.wrapping_add(offset).cast())
+        // CAST: The offset is a multiple of four, and mappings are page aligned.
+        (!live.is_null()).then(|| live.wrapping_add(offset.0).cast())
     }
 
     /// Reads the little-endian 32-bit register at byte `offset`.
@@ -111,9 +128,9 @@ impl<const SIZE: usize> DetachableBar<SIZE> {
     /// May be called from any context.
     #[inline(always)]
     pub fn read32(&self, offset: usize) -> u32 {
-        match self.address(offset) {
-            // SAFETY: By the type invariants and the check in `address`, `addr` points to four
-            // aligned bytes of mapped I/O memory.
+        match Offset::new(offset).and_then(|offset| self.address(offset)) {
+            // SAFETY: By the type invariants of bar and offset, `addr` points to four aligned bytes
+            // of mapped I/O memory.
             Some(addr) => unsafe { raw_read32(addr) },
             None => !0,
         }
@@ -126,6 +143,14 @@ impl<const SIZE: usize> DetachableBar<SIZE> {
     /// write is. May be called from any context.
     #[inline(always)]
     pub fn write32(&self, offset: usize, value: u32) {
+        if let Some(offset) = Offset::new(offset) {
+            self.write32_at(offset, value);
+        }
+    }
+
+    /// Writes a register like [`Self::write32`], at a place that was checked before.
+    #[inline(always)]
+    pub fn write32_at(&self, offset: Offset<SIZE>, value: u32) {
         if let Some(addr) = self.address(offset) {
             // SAFETY: As in `read32`.
             unsafe { raw_write32(addr, value) };

@@ -27,30 +27,35 @@ mod layout {
     pub(super) fn page_to_virt(page: *mut bindings::page) -> *mut c_void {
         // SAFETY: Both variables are set once, before any module can be loaded.
         let (vmemmap, linear) = unsafe { (bindings::vmemmap_base, bindings::page_offset_base) };
-        let frame = (page as usize).wrapping_sub(vmemmap) / size_of::<bindings::page>();
-        frame.wrapping_mul(PAGE_SIZE).wrapping_add(linear) as *mut c_void
+        // Pages lie in `vmemmap` as their memory does in the linear mapping, a fixed factor closer.
+        const { assert!(PAGE_SIZE % size_of::<bindings::page>() == 0) };
+        (page as usize)
+            .wrapping_sub(vmemmap)
+            .wrapping_mul(PAGE_SIZE / size_of::<bindings::page>())
+            .wrapping_add(linear) as *mut c_void
     }
 
-    /// Returns the page `addr` lies in, or `None` when `addr` is not in the linear mapping.
+    /// Returns the page that `addr` lies in.
+    ///
+    /// `addr` must be an address in the linear mapping.
+    pub(super) fn virt_to_page(addr: *const u8) -> *mut bindings::page {
+        // SAFETY: Both variables are set once, before any module can be loaded.
+        let (vmemmap, linear) = unsafe { (bindings::vmemmap_base, bindings::page_offset_base) };
+        let frame = (addr as usize).wrapping_sub(linear) / PAGE_SIZE;
+        frame
+            .wrapping_mul(size_of::<bindings::page>())
+            .wrapping_add(vmemmap) as *mut bindings::page
+    }
+
+    /// Returns the physical address of `addr`, or `None` when it is not in the linear mapping.
     #[inline]
-    pub(super) fn virt_to_page(addr: *const u8) -> Option<*mut bindings::page> {
-        // SAFETY: The variables are set once, before any module can be loaded.
-        let (vmemmap, linear, vmalloc) = unsafe {
-            (
-                bindings::vmemmap_base,
-                bindings::page_offset_base,
-                bindings::vmalloc_base,
-            )
-        };
+    pub(super) fn virt_to_phys(addr: *const u8) -> Option<u64> {
+        // SAFETY: Both variables are set once, before any module can be loaded.
+        let (linear, end) = unsafe { (bindings::page_offset_base, bindings::vmalloc_base) };
         let addr = addr as usize;
-        if addr < linear || addr >= vmalloc {
-            return None;
-        }
-        let frame = (addr - linear) / PAGE_SIZE;
-        Some(
-            vmemmap.wrapping_add(frame.wrapping_mul(size_of::<bindings::page>()))
-                as *mut bindings::page,
-        )
+        let phys = addr.checked_sub(linear)?;
+        // CAST: Both have 64 bits.
+        (addr < end).then_some(phys as u64)
     }
 }
 
@@ -63,7 +68,12 @@ mod layout {
         unsafe { bindings::netmem_address(page as bindings::netmem_ref) }
     }
 
-    pub(super) fn virt_to_page(_addr: *const u8) -> Option<*mut bindings::page> {
+    pub(super) fn virt_to_page(addr: *const u8) -> *mut bindings::page {
+        // SAFETY: `virt_to_page` only computes for addresses of the linear mapping.
+        unsafe { bindings::virt_to_page(addr.cast_mut().cast()) }
+    }
+
+    pub(super) fn virt_to_phys(_addr: *const u8) -> Option<u64> {
         None
     }
 }
@@ -72,6 +82,11 @@ mod layout {
 #[inline]
 pub(super) fn page_to_virt(page: *mut bindings::page) -> *mut c_void {
     layout::page_to_virt(page)
+}
+
+/// Returns the page that `addr`, an address of memory that is not high memory, lies in.
+pub(super) fn virt_to_page(addr: *const u8) -> *mut bindings::page {
+    layout::virt_to_page(addr)
 }
 
 /// Maps `len` bytes at `addr` for the device to read.
@@ -83,13 +98,12 @@ pub(super) fn page_to_virt(page: *mut bindings::page) -> *mut c_void {
 /// `dev` must be a valid device and `addr..addr + len` allocated memory.
 #[inline]
 pub(super) unsafe fn map_single(dev: *mut bindings::device, addr: *mut u8, len: u32) -> u64 {
-    if let Some(page) = layout::virt_to_page(addr) {
-        // SAFETY: `page` holds `addr` and the caller guarantees the rest.
+    if let Some(phys) = layout::virt_to_phys(addr) {
+        // SAFETY: `phys` is where `addr` is, and the caller guarantees the rest.
         return unsafe {
-            bindings::dma_map_page_attrs(
+            bindings::dma_map_phys(
                 dev,
-                page,
-                addr as usize % PAGE_SIZE,
+                phys,
                 len as usize,
                 bindings::dma_data_direction::DMA_TO_DEVICE,
                 0,

@@ -5,10 +5,12 @@
 //! C headers: [`include/net/page_pool/types.h`](srctree/include/net/page_pool/types.h),
 //! [`include/net/page_pool/helpers.h`](srctree/include/net/page_pool/helpers.h)
 //!
-//! A page goes through two owners. While the device may write to it, it is a [`PoolPage`] in a
-//! receive ring. Each range the device reports as filled becomes a [`PageFrag`], which belongs to
-//! the packet. The page returns to its pool when the ring's share and all fragments are gone; no
-//! path can lose one, since both types give back what they hold when dropped.
+//! A page goes through two owners. While the device may write to it, it is in a [`PageRing`]. Each
+//! range the device reports as filled becomes a [`PageFrag`], which belongs to the packet. The page
+//! returns to its pool when the ring's share and all fragments are gone; no path can lose one, since
+//! both types give back what they hold when dropped.
+//!
+//! [`PageRing`]: super::page_ring::PageRing
 
 use crate::{
     bindings,
@@ -24,18 +26,12 @@ use core::{
     mem::{zeroed, ManuallyDrop},
     num::NonZero,
     ptr::NonNull,
-    sync::atomic::{AtomicI64, Ordering}, //
+    sync::atomic::{AtomicI32, AtomicI64, Ordering}, //
 };
 use kernel::{error::from_err_ptr, prelude::*};
 
 /// The largest pool the kernel allows, in pages.
 const POOL_SIZE_MAX: u32 = 32768;
-
-/// References a page is split into when it enters a ring.
-///
-/// Taking a fragment then only decrements a counter of the ring instead of an atomic one. One for
-/// each byte, as fragments are not empty and do not overlap, and one for the ring.
-const REFERENCES: u32 = PAGE_SIZE as u32 + 1;
 
 const GFP_ATOMIC_NOWARN: bindings::gfp_t = bindings::GFP_ATOMIC | bindings::__GFP_NOWARN;
 
@@ -99,54 +95,77 @@ impl PagePool {
         unsafe { bindings::page_pool_enable_direct_recycling(self.as_ptr(), napi.as_ptr()) };
     }
 
-    /// Takes a page for the device to fill.
+    /// Takes a page, mapped for the device, with so many references.
     ///
     /// The queue's NAPI poll, or process context while it is disabled. Returns `None` when there
-    /// is no memory.
-    #[inline]
-    pub fn alloc(&self) -> Option<PoolPage> {
+    /// is no memory. The caller has to give the references back with [`Netmem::put`].
+    #[inline(always)]
+    pub(super) fn alloc(&self, references: u32) -> Option<Netmem> {
         // SAFETY: By the type invariant. `PagePool` is not `Sync`, so nobody else allocates.
         let netmem = unsafe { bindings::page_pool_alloc_netmems(self.as_ptr(), GFP_ATOMIC_NOWARN) };
         let netmem = Netmem(NonZero::new(netmem as usize)?);
         // Nobody else knows the page yet, so this needs no ordering.
         netmem
             .references()
-            .store(REFERENCES.into(), Ordering::Relaxed);
-        // INVARIANT: The page is new, and its count was just set.
-        Some(PoolPage {
-            netmem,
-            references: REFERENCES,
-            used: 0,
-        })
+            .store(references.into(), Ordering::Relaxed);
+        Some(netmem)
     }
 
-    /// Makes what the device wrote to `frag` visible to the CPU.
+    /// Returns how to make what the device writes visible to the CPU, and the other way round.
+    ///
+    /// The answer holds for pages that were taken from the pool before.
     #[inline]
-    pub(super) fn sync_for_cpu(&self, frag: &PageFrag) {
-        // SAFETY: By the type invariant.
-        if unsafe { bindings::page_pool::dma_sync_for_cpu_raw(self.as_ptr()) } && self.needs_sync()
-        {
-            self.sync_for_cpu_slow(frag.netmem, frag.start, frag.size());
-        }
-    }
-
-    /// Returns whether the device's DMA is not coherent, or might have been bounced.
-    #[inline]
-    fn needs_sync(&self) -> bool {
+    pub fn cpu_sync(&self) -> CpuSync<'_> {
+        // The device's DMA may not be coherent, or might have been bounced.
         // SAFETY: By the type invariant. The device outlives its pools, and its flags may change
         // at any time, hence the volatile read.
         let flags = unsafe { (&raw const (*(*self.as_ptr()).p.dev).flags[0]).read_volatile() };
-        cfg!(CONFIG_DMA_API_DEBUG)
-            || flags & (1 << bindings::struct_device_flags_DEV_FLAG_DMA_SKIP_SYNC) == 0
+        CpuSync {
+            pool: self,
+            needed: cfg!(CONFIG_DMA_API_DEBUG)
+                || flags & (1 << bindings::struct_device_flags_DEV_FLAG_DMA_SKIP_SYNC) == 0,
+        }
+    }
+}
+
+/// Whether and how to make what the device writes to pages of a pool visible to the CPU.
+///
+/// Mostly there is nothing to do, which takes a look at the device to find out: for a whole poll, not
+/// for every packet. A page is bounced, if at all, from when it is mapped.
+#[derive(Clone, Copy)]
+pub struct CpuSync<'a> {
+    pool: &'a PagePool,
+    needed: bool,
+}
+
+impl<'a> CpuSync<'a> {
+    /// Returns the pool.
+    #[inline(always)]
+    pub(super) fn pool(self) -> &'a PagePool {
+        self.pool
+    }
+
+    /// Returns whether anything has to be done.
+    #[inline(always)]
+    pub(super) fn is_needed(self) -> bool {
+        self.needed
+    }
+
+    /// Makes what the device wrote to `frag` visible to the CPU.
+    #[inline(always)]
+    pub(super) fn sync(self, frag: &PageFrag) {
+        if self.needed {
+            self.sync_slow(frag.netmem, frag.start, frag.size());
+        }
     }
 
     // Takes values: a reference would make every caller keep the fragment in memory.
+    #[cold]
     #[inline(never)]
-    fn sync_for_cpu_slow(&self, netmem: Netmem, start: u32, size: u32) {
+    fn sync_slow(self, netmem: Netmem, start: u32, size: u32) {
+        let pool = self.pool.as_ptr();
         // SAFETY: By the type invariants, and the range is within the page.
-        unsafe {
-            bindings::page_pool_dma_sync_netmem_for_cpu(self.as_ptr(), netmem.raw(), start, size)
-        };
+        unsafe { bindings::page_pool_dma_sync_netmem_for_cpu(pool, netmem.raw(), start, size) };
     }
 }
 
@@ -186,20 +205,75 @@ impl Netmem {
         unsafe { AtomicI64::from_ptr((&raw mut (*self.desc()).pp_ref_count).cast()) }
     }
 
+    /// Returns the address of the page's first byte as the device sees it.
+    #[inline(always)]
+    pub(super) fn dma_addr(self) -> u64 {
+        // SAFETY: Every holder of a `Netmem` has a reference, so the page is alive. The pool mapped
+        // it before handing it out, and 64-bit architectures keep the address unshifted.
+        unsafe { (*self.desc()).dma_addr as u64 }
+    }
+
+    /// Returns the pool the page goes back to.
     #[inline]
     fn pool(self) -> *mut bindings::page_pool {
         // SAFETY: A page that is not back in its pool points to it.
         unsafe { (*self.desc()).pp }
     }
 
+    /// Gives back `count` references or, if nobody else has any and the page is fit for another use,
+    /// returns it with `new` ones.
+    ///
+    /// The pool does not have to know of that. The rules are those by which it decides itself: nobody
+    /// may be looking at the page in another way, pages from the emergency reserve have to go back
+    /// there, and what has to be made visible to the device goes through the pool.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::put`], for the pool of `sync`.
+    #[inline(always)]
+    pub(super) unsafe fn put_or_renew(
+        self,
+        sync: CpuSync<'_>,
+        count: u32,
+        new: u32,
+        direct: bool,
+    ) -> Option<Self> {
+        let references = self.references();
+        // The acquire orders us after those who gave their references back.
+        if references.load(Ordering::Acquire) != i64::from(count)
+            || sync.is_needed()
+            || !self.is_reusable()
+        {
+            // SAFETY: By the requirements of this function.
+            unsafe { self.put(sync.pool().as_ptr(), count, direct) };
+            return None;
+        }
+        references.store(new.into(), Ordering::Relaxed);
+        Some(self)
+    }
+
+    /// Returns whether a page without references may be used again.
+    #[inline(always)]
+    fn is_reusable(self) -> bool {
+        const PFMEMALLOC: usize = 1 << 1;
+        let page = self.page();
+        // SAFETY: Every holder of a `Netmem` has a reference, so the page is alive. The count may
+        // change at any time, the other field does not while the page belongs to a pool.
+        unsafe {
+            let users = AtomicI32::from_ptr((&raw mut (*page)._refcount.counter).cast());
+            users.load(Ordering::Relaxed) == 1 && (*self.desc()).pp_magic as usize & PFMEMALLOC == 0
+        }
+    }
+
     /// Gives back `count` references and, if they were the last, the page.
     ///
     /// # Safety
     ///
-    /// The caller must own that many references. With `direct`, it must be the poll function of
-    /// the context that allocates from the pool, or hold that context disabled.
-    #[inline]
-    unsafe fn put(self, count: u32, direct: bool) {
+    /// The caller must own that many references, and `pool` be that of the page. With `direct`, it
+    /// must be the poll function of the context that allocates from the pool, or hold that context
+    /// disabled.
+    #[inline(always)]
+    pub(super) unsafe fn put(self, pool: *mut bindings::page_pool, count: u32, direct: bool) {
         let count = i64::from(count);
         let references = self.references();
         // When all references are ours nobody can add or remove any, and one atomic operation is
@@ -212,72 +286,7 @@ impl Netmem {
         references.store(1, Ordering::Relaxed);
         // SAFETY: No reference is left, so the page is ours to give back, and the caller
         // guarantees the rest.
-        unsafe {
-            bindings::page_pool_put_unrefed_netmem(self.pool(), self.raw(), u32::MAX, direct)
-        };
-    }
-}
-
-/// A page in a receive ring, which the device may be writing to.
-///
-/// # Invariants
-///
-/// No fragment was taken at or above offset `used`. Owns `references` references of the page, at
-/// least one more than there are bytes from `used` to the end of the page.
-pub struct PoolPage {
-    netmem: Netmem,
-    references: u32,
-    used: u32,
-}
-
-impl PoolPage {
-    /// Returns the address of the page's first byte as the device sees it.
-    #[inline]
-    pub fn dma_addr(&self) -> u64 {
-        // SAFETY: By the type invariant the page is alive. The pool mapped it before handing it
-        // out, and 64-bit architectures keep the address unshifted.
-        unsafe { (*self.netmem.desc()).dma_addr as u64 }
-    }
-
-    /// Takes the bytes `start..end` of the page as a fragment of its own.
-    ///
-    /// Fragments come in ascending order and never overlap: what a device says about the place of
-    /// a packet can not make two packets share memory. Returns `None` if the range breaks that
-    /// rule, is empty or leaves the page.
-    #[inline]
-    pub fn take(&mut self, start: u32, end: u32) -> Option<PageFrag> {
-        if start < self.used || end <= start || end > PAGE_SIZE as u32 {
-            return None;
-        }
-        // INVARIANT: One reference moves to the fragment, which takes at least one byte.
-        self.references = self.references.wrapping_sub(1);
-        self.used = end;
-        Some(PageFrag {
-            netmem: self.netmem,
-            start,
-            end,
-        })
-    }
-
-    /// Gives the page back to `pool`.
-    ///
-    /// `direct` says that the caller is the poll function that allocates from the pool, see
-    /// [`PollContext::recycle_direct`](super::napi::PollContext::recycle_direct).
-    #[inline]
-    pub fn recycle(self, pool: &PagePool, direct: bool) {
-        let this = ManuallyDrop::new(self);
-        // A page of another pool must not get into this one's lockless cache.
-        let direct = direct && this.netmem.pool() == pool.as_ptr();
-        // SAFETY: By the type invariant. Whoever has the `PagePool`, which is not `Sync`, is the
-        // one that allocates from it.
-        unsafe { this.netmem.put(this.references, direct) };
-    }
-}
-
-impl Drop for PoolPage {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant.
-        unsafe { self.netmem.put(self.references, false) };
+        unsafe { bindings::page_pool_put_unrefed_netmem(pool, self.raw(), u32::MAX, direct) };
     }
 }
 
@@ -294,6 +303,17 @@ pub struct PageFrag {
 }
 
 impl PageFrag {
+    /// Makes a fragment of a range of a page.
+    ///
+    /// # Safety
+    ///
+    /// The range must be as in the type invariants. The caller gives away a reference of the page.
+    #[inline(always)]
+    pub(super) unsafe fn new(netmem: Netmem, start: u32, end: u32) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self { netmem, start, end }
+    }
+
     /// Returns the length of the range in bytes.
     #[inline]
     pub fn size(&self) -> u32 {
@@ -307,12 +327,16 @@ impl PageFrag {
         self.start
     }
 
-    /// Returns the kernel address of the range.
+    /// Returns the offset of the range's end in its page, in bytes.
     #[inline]
-    pub(super) fn as_mut_ptr(&self) -> *mut u8 {
-        page::page_to_virt(self.netmem.page())
-            .cast::<u8>()
-            .wrapping_add(self.start as usize)
+    pub fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// Returns the kernel address of the page.
+    #[inline]
+    pub(super) fn page_ptr(&self) -> *mut u8 {
+        page::page_to_virt(self.netmem.page()).cast()
     }
 
     /// Passes the reference on to whoever is given the result.
@@ -321,29 +345,35 @@ impl PageFrag {
         ManuallyDrop::new(self).netmem
     }
 
-    /// Gives one reference back.
+    /// Takes a reference over that was passed on to C code.
     ///
     /// # Safety
     ///
-    /// The caller must own it, for instance by [`Self::into_netmem`].
-    pub(super) unsafe fn put_netmem(netmem: Netmem) {
-        // SAFETY: By the requirements of this function.
-        unsafe { netmem.put(1, false) };
-    }
-
-    /// Rebuilds the page reference from what C code was given.
-    ///
-    /// # Safety
-    ///
-    /// `raw` must be a `netmem_ref` of a page that came from [`Self::into_netmem`].
-    pub(super) unsafe fn netmem_from_raw(raw: bindings::netmem_ref) -> Option<Netmem> {
-        NonZero::new(raw).map(Netmem)
+    /// `raw` must be what [`Self::into_netmem`] returned, and its reference be owned by the caller.
+    /// It must not be the range that counts any more, only the reference.
+    pub(super) unsafe fn drop_raw(raw: bindings::netmem_ref) {
+        if let Some(netmem) = NonZero::new(raw as usize).map(Netmem) {
+            // SAFETY: By the requirements of this function.
+            unsafe { netmem.put(netmem.pool(), 1, false) };
+        }
     }
 }
 
 impl Drop for PageFrag {
+    #[inline(always)]
     fn drop(&mut self) {
+        /// Takes the value, so that the fragment does not have to be in memory.
+        ///
+        /// # Safety
+        ///
+        /// The caller must own one reference.
+        #[cold]
+        #[inline(never)]
+        unsafe fn put_one(netmem: Netmem) {
+            // SAFETY: By the requirements of this function.
+            unsafe { netmem.put(netmem.pool(), 1, false) };
+        }
         // SAFETY: By the type invariant.
-        unsafe { self.netmem.put(1, false) };
+        unsafe { put_one(self.netmem) };
     }
 }

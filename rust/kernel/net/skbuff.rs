@@ -10,7 +10,7 @@
 
 use crate::{bindings, net::page};
 use core::{
-    mem::{align_of, size_of, ManuallyDrop},
+    mem::{align_of, size_of, zeroed, ManuallyDrop},
     ptr::NonNull,
     slice,
     sync::atomic::{AtomicI32, Ordering}, //
@@ -49,22 +49,8 @@ pub enum DropReason {
     NoMemory = bindings::skb_drop_reason_SKB_DROP_REASON_NOMEM,
 }
 
-/// The layer a receive hash covers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum HashLevel {
-    /// Link layer addresses.
-    L2,
-    /// Network layer addresses.
-    L3,
-    /// Transport layer ports as well.
-    L4,
-}
-
 /// A DMA address as the device sees it.
 pub type DmaAddress = u64;
-
-/// What the DMA API returns when a mapping failed.
-const DMA_MAPPING_ERROR: DmaAddress = !0;
 
 type Headers = bindings::sk_buff__bindgen_ty_4__bindgen_ty_1;
 
@@ -76,7 +62,8 @@ type Headers = bindings::sk_buff__bindgen_ty_4__bindgen_ty_1;
 /// # Invariants
 ///
 /// The pointer is a valid `sk_buff` and the reference to it belongs to this value. Nobody else
-/// changes the packet's length, its linear data's location or its offsets while it exists.
+/// changes the packet's length, its linear data's location, its fragments or its offsets while it
+/// exists.
 #[repr(transparent)]
 pub struct SkBuff(NonNull<bindings::sk_buff>);
 
@@ -116,6 +103,12 @@ impl SkBuff {
     #[inline]
     fn as_ptr(&self) -> *mut bindings::sk_buff {
         self.0.as_ptr()
+    }
+
+    /// Returns the pointer, whose reference stays with this value.
+    #[inline]
+    pub(super) fn as_non_null(&self) -> NonNull<bindings::sk_buff> {
+        self.0
     }
 
     #[inline]
@@ -297,13 +290,11 @@ impl SkBuff {
 
     /// Returns the fragments in packet order.
     #[inline]
-    pub fn frags(&self) -> impl ExactSizeIterator<Item = Frag<'_>> + '_ {
-        let count = (self.nr_frags() as usize).min(MAX_SKB_FRAGS as usize);
-        // SAFETY: By the type invariant. `count` is within the array, and the fragments do not
-        // change while the packet is borrowed.
-        let frags =
-            unsafe { slice::from_raw_parts((&raw const (*self.shinfo()).frags).cast(), count) };
-        frags.iter().map(Frag)
+    pub fn frags(&self) -> &[Frag] {
+        let count = self.nr_frags() as usize;
+        // SAFETY: By the type invariant. The stack never makes more fragments than the array holds,
+        // and they do not change while the packet is borrowed. `Frag` is transparent.
+        unsafe { slice::from_raw_parts((&raw const (*self.shinfo()).frags).cast(), count) }
     }
 
     /// Returns the linear part of the packet.
@@ -368,16 +359,14 @@ impl SkBuff {
         Some(unsafe { Self::from_raw(NonNull::new_unchecked(skb)) })
     }
 
-    /// Maps the linear part for the device to read.
+    /// Maps the linear part for `dev`, a valid device, to read.
     ///
-    /// The caller undoes it with [`unmap_tx_single`] before the packet is freed. Returns `None` if
-    /// the mapping failed.
+    /// Returns what the DMA API does, all-ones if it failed. The caller undoes it before the packet
+    /// is freed.
     #[inline]
-    pub fn map_head_tx(&self, dev: &device::Device) -> Option<DmaAddress> {
+    pub(super) fn map_head_raw(&self, dev: *mut bindings::device) -> DmaAddress {
         // SAFETY: By the type invariant `data` is `headlen` bytes of allocated memory.
-        let addr =
-            unsafe { page::map_single(raw_device(dev), (*self.as_ptr()).data, self.headlen()) };
-        (addr != DMA_MAPPING_ERROR).then_some(addr)
+        unsafe { page::map_single(dev, (*self.as_ptr()).data, self.headlen()) }
     }
 
     /// Returns the driver's part of the control block.
@@ -410,7 +399,7 @@ impl SkBuff {
                 .dev;
             (*self.shinfo()).tx_flags & SOFTWARE != 0
                 || cfg!(CONFIG_NETWORK_PHY_TIMESTAMPING)
-                    && !((*dev).phydev.is_null() && (*dev).hwprov.is_null())
+                    && ((*dev).phydev.addr() | (*dev).hwprov.addr()) != 0
         };
         if wanted {
             // SAFETY: By the type invariant.
@@ -433,33 +422,50 @@ impl SkBuff {
         unsafe { bindings::dev_kfree_skb_any_reason(self.into_raw(), reason as u32) };
     }
 
-    /// Tells the stack that the device has verified the checksum.
-    #[inline]
-    pub fn set_checksum_unnecessary(&mut self) {
-        // SAFETY: By the type invariant, and the packet is borrowed exclusively.
-        unsafe { Headers::set_ip_summed_raw(self.headers(), CHECKSUM_UNNECESSARY as u8) };
-    }
-
-    /// Hands the stack the sum over everything behind the Ethernet header.
-    ///
-    /// `csum` is the ones' complement sum, not inverted, of 16-bit words in memory order.
-    #[inline]
-    pub fn set_checksum_complete(&mut self, csum: u16) {
-        // SAFETY: By the type invariant, and the packet is borrowed exclusively.
+    /// Adds to the checksum state, which is 0 in a packet that was just received.
+    #[inline(always)]
+    fn add_ip_summed(&mut self, state: u32) {
+        // SAFETY: All zeroes are a valid value of this C structure.
+        let mut bits: Headers = unsafe { zeroed() };
+        // CAST: Two bits.
+        bits.set_ip_summed(state as u8);
+        // The byte in which the state is, all else in it zero. A constant after compilation, which
+        // setting the bits one by one in the packet is not.
+        // SAFETY: The field is one byte. By the type invariant the packet is valid, and it is
+        // borrowed exclusively.
         unsafe {
-            (*self.headers()).__bindgen_anon_1.csum = csum.into();
-            Headers::set_ip_summed_raw(self.headers(), CHECKSUM_COMPLETE as u8);
+            let byte = (&raw const bits._bitfield_1).cast::<u8>().read();
+            *(&raw mut (*self.headers())._bitfield_1).cast::<u8>() |= byte;
         }
     }
 
-    /// Records the flow hash the device computed.
-    #[inline]
-    pub fn set_hash(&mut self, hash: u32, level: HashLevel) {
+    /// Tells the stack that the device has verified the checksum of a packet just received.
+    #[inline(always)]
+    pub fn set_checksum_unnecessary(&mut self) {
+        self.add_ip_summed(CHECKSUM_UNNECESSARY);
+    }
+
+    /// Hands the stack the sum over everything behind the Ethernet header of a packet just received.
+    ///
+    /// `csum` is the ones' complement sum, not inverted, of 16-bit words in memory order.
+    #[inline(always)]
+    pub fn set_checksum_complete(&mut self, csum: u16) {
+        // SAFETY: By the type invariant, and the packet is borrowed exclusively.
+        unsafe { (*self.headers()).__bindgen_anon_1.csum = csum.into() };
+        self.add_ip_summed(CHECKSUM_COMPLETE);
+    }
+
+    /// Records the flow hash the device computed, in a packet just received that has none.
+    ///
+    /// `l4` says that the hash covers the ports of the transport layer, too.
+    #[inline(always)]
+    pub fn set_hash(&mut self, hash: u32, l4: bool) {
         // SAFETY: By the type invariant, and the packet is borrowed exclusively.
         unsafe {
-            Headers::set_l4_hash_raw(self.headers(), (level == HashLevel::L4).into());
-            Headers::set_sw_hash_raw(self.headers(), 0);
             (*self.headers()).hash = hash;
+            if l4 {
+                Headers::set_l4_hash_raw(self.headers(), 1);
+            }
         }
     }
 }
@@ -487,11 +493,11 @@ impl<T: zerocopy::FromBytes + zerocopy::IntoBytes> CbData for T {}
 ///
 /// # Invariants
 ///
-/// Describes memory that the borrowed packet keeps alive.
-#[derive(Clone, Copy)]
-pub struct Frag<'a>(&'a bindings::skb_frag_t);
+/// Describes memory that the packet it is part of keeps alive.
+#[repr(transparent)]
+pub struct Frag(bindings::skb_frag_t);
 
-impl Frag<'_> {
+impl Frag {
     /// Returns the length in bytes.
     #[inline]
     pub fn size(&self) -> u32 {
@@ -505,17 +511,16 @@ impl Frag<'_> {
         self.0.netmem & 1 != 0
     }
 
-    /// Maps the fragment for the device to read.
+    /// Maps the fragment for `dev`, a valid device, to read.
     ///
-    /// The caller undoes it with [`unmap_tx_page`], unless [`Self::is_net_iov`]. Returns `None` if
-    /// the mapping failed.
+    /// Returns what the DMA API does, all-ones if it failed. The caller undoes it, unless
+    /// [`Self::is_net_iov`].
     #[inline]
-    pub fn map_tx(&self, dev: &device::Device) -> Option<DmaAddress> {
-        let dev = raw_device(dev);
+    pub(super) fn map_raw(&self, dev: *mut bindings::device) -> DmaAddress {
         let size = self.0.len as usize;
-        let addr = if self.is_net_iov() {
+        if self.is_net_iov() {
             // SAFETY: By the type invariant.
-            unsafe { bindings::skb_frag_dma_map(dev, self.0, 0, size) }
+            unsafe { bindings::skb_frag_dma_map(dev, &self.0, 0, size) }
         } else {
             // SAFETY: By the type invariant. Without bit 0 the reference is a page.
             unsafe {
@@ -528,8 +533,7 @@ impl Frag<'_> {
                     0,
                 )
             }
-        };
-        (addr != DMA_MAPPING_ERROR).then_some(addr)
+        }
     }
 }
 
@@ -538,22 +542,17 @@ pub(super) fn raw_device(dev: &device::Device) -> *mut bindings::device {
     core::ptr::from_ref(dev).cast_mut().cast()
 }
 
-/// Ends the mapping of a packet's linear part.
+/// Ends the mapping of a part of a packet.
 ///
-/// `addr` and `len` are those of [`SkBuff::map_head_tx`]. Values the DMA API never handed out cost
-/// at most a warning of the IOMMU code.
+/// # Safety
+///
+/// The mapping was made for `dev`, a valid device, and is not used any more.
 #[inline]
-pub fn unmap_tx_single(dev: &device::Device, addr: DmaAddress, len: u32) {
-    unmap_tx_page(dev, addr, len);
-}
-
-/// Ends the mapping of a fragment, see [`Frag::map_tx`].
-#[inline]
-pub fn unmap_tx_page(dev: &device::Device, addr: DmaAddress, len: u32) {
-    // SAFETY: `dev` is valid by its type. Nothing but the device looks at the mapping.
+pub(super) unsafe fn unmap_tx_raw(dev: *mut bindings::device, addr: DmaAddress, len: u32) {
+    // SAFETY: By the requirements of this function.
     unsafe {
         bindings::dma_unmap_page_attrs(
-            raw_device(dev),
+            dev,
             addr,
             len as usize,
             bindings::dma_data_direction::DMA_TO_DEVICE,

@@ -8,7 +8,9 @@ use crate::{
     bindings,
     net::{
         netdevice::NetDevice,
-        page_pool::{Netmem, PageFrag, PagePool},
+        page,
+        page_pool::{CpuSync, PageFrag, PagePool},
+        page_ring::FrameFrag,
         skbuff::{SkBuff, MAX_SKB_FRAGS}, //
     },
 };
@@ -94,60 +96,77 @@ impl PinnedDrop for XdpRxq {
 
 /// A place for a received frame whose pieces are still arriving.
 ///
-/// Stays in a receive ring, from one poll to the next and from one frame to the next, so that no
+/// Stays with a receive queue, from one poll to the next and from one frame to the next, so that no
 /// frame is ever copied. The first piece is a range of a page with room in front of and behind the
 /// data, in which the stack will build its metadata.
 ///
 /// # Invariants
 ///
-/// While `head` is set, a frame is open: `buff` describes a range of that page, of which this value
-/// owns one reference, with at least [`SHINFO_SIZE`] bytes behind the data. The shared information
-/// at its end lists `frags` fragments, each with one page reference.
+/// `buff.rxq` is `rxq`. While `buff.data_hard_start` is not null a frame is open: `buff` describes a
+/// range of a page from a pool, of which this value owns one reference, with at least
+/// [`SHINFO_SIZE`] bytes behind the data. With the flag for fragments the shared information there
+/// lists them, each with one page reference.
 pub struct RxBuff {
     buff: bindings::xdp_buff,
-    head: Option<Netmem>,
-    len: u32,
-    frags: u32,
+    rxq: Pin<KBox<XdpRxq>>,
 }
 
 // SAFETY: The memory is owned and not tied to a thread.
 unsafe impl Send for RxBuff {}
 
 impl RxBuff {
-    /// Returns a place without a frame.
-    pub fn new() -> Self {
+    /// Returns a place without a frame, for frames of the queue `rxq`.
+    pub fn new(rxq: Pin<KBox<XdpRxq>>) -> Self {
+        // SAFETY: All zeroes are a valid value of this C structure.
+        let mut buff: bindings::xdp_buff = unsafe { core::mem::zeroed() };
+        buff.rxq = rxq.rxq.get();
         // INVARIANT: No frame is open.
-        Self {
-            // SAFETY: All zeroes are a valid value of this C structure.
-            buff: unsafe { core::mem::zeroed() },
-            head: None,
-            len: 0,
-            frags: 0,
-        }
+        Self { buff, rxq }
     }
 
     /// Returns whether there is a frame.
-    #[inline]
+    #[inline(always)]
     pub fn is_open(&self) -> bool {
-        self.head.is_some()
+        !self.buff.data_hard_start.is_null()
     }
 
-    /// Returns the place if there is no frame in it.
-    #[inline]
-    pub fn vacant(&mut self) -> Option<VacantBuff<'_>> {
-        // INVARIANT: Checked here.
-        (!self.is_open()).then_some(VacantBuff(self))
-    }
-
-    #[inline]
-    fn shinfo(&self) -> *mut bindings::skb_shared_info {
+    #[inline(always)]
+    fn sizes(&mut self) -> &mut bindings::xdp_buff__bindgen_ty_1__bindgen_ty_1 {
         // SAFETY: Both members of the union are plain integers.
-        let frame_sz = unsafe { self.buff.__bindgen_anon_1.__bindgen_anon_1.frame_sz };
+        unsafe { &mut self.buff.__bindgen_anon_1.__bindgen_anon_1 }
+    }
+
+    #[inline(always)]
+    fn shinfo(&mut self) -> *mut bindings::skb_shared_info {
+        let offset = self.sizes().frame_sz.wrapping_sub(SHINFO_SIZE);
         self.buff
             .data_hard_start
-            .cast::<u8>()
-            .wrapping_add(frame_sz.wrapping_sub(SHINFO_SIZE) as usize)
+            .wrapping_byte_add(offset as usize)
             .cast()
+    }
+
+    /// Starts a frame.
+    ///
+    /// Returns `None`, and gives the part of the page back, if a frame is open already.
+    #[inline(always)]
+    pub fn open(&mut self, sync: CpuSync<'_>, frame: FrameFrag<SHINFO_SIZE>) -> Option<()> {
+        let (frag, data, len) = frame.into_parts();
+        if self.is_open() {
+            return None;
+        }
+        sync.sync(&frag);
+        let page = frag.page_ptr();
+        let data = page.wrapping_add(data as usize);
+        prefetch(data);
+        self.buff.data = data.cast();
+        self.buff.data_end = data.wrapping_add(len as usize).cast();
+        self.buff.data_meta = data.cast();
+        self.buff.__bindgen_anon_1.frame_sz_flags_init = frag.size().into();
+        // INVARIANT: No other frame was open. The page reference moves here, there is room behind
+        // the data, and there are no fragments.
+        self.buff.data_hard_start = page.wrapping_add(frag.start() as usize).cast();
+        frag.into_netmem();
+        Some(())
     }
 
     /// Adds a piece of payload: the first `len` bytes of `frag`, all of which counts as used.
@@ -156,153 +175,103 @@ impl RxBuff {
     ///
     /// `EINVAL` if no frame is open or `len` is longer than the range, `ENOSPC` if the frame has
     /// as many fragments as the stack allows. The range is given back then.
-    #[inline]
-    pub fn add_frag(&mut self, pool: &PagePool, frag: PageFrag, len: u32) -> Result {
+    #[inline(always)]
+    pub fn add_frag(&mut self, sync: CpuSync<'_>, frag: PageFrag, len: u32) -> Result {
         let truesize = frag.size();
         if !self.is_open() || len > truesize {
             return Err(EINVAL);
         }
-        if self.frags >= MAX_SKB_FRAGS {
-            return Err(ENOSPC);
-        }
-        pool.sync_for_cpu(&frag);
         let shinfo = self.shinfo();
-        // SAFETY: By the type invariant the range behind the data is ours, and `frags` is within
-        // the array. The page reference moves to the fragment.
+        let flags = &mut self.sizes().flags;
+        // SAFETY: By the type invariant the range behind the data is ours, and the shared
+        // information is there once the flag is set.
         unsafe {
             let sizes = &raw mut (*shinfo).__bindgen_anon_2.__bindgen_anon_1;
-            if self.frags == 0 {
+            if *flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS == 0 {
+                *flags |= bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS;
+                (*shinfo).nr_frags = 0;
                 (*sizes).xdp_frags_size = 0;
                 (*sizes).xdp_frags_truesize = 0;
             }
+            let index = (*shinfo).nr_frags;
+            if u32::from(index) >= MAX_SKB_FRAGS {
+                return Err(ENOSPC);
+            }
+            sync.sync(&frag);
             (*sizes).xdp_frags_size = (*sizes).xdp_frags_size.wrapping_add(len);
             (*sizes).xdp_frags_truesize = (*sizes).xdp_frags_truesize.wrapping_add(truesize);
             let offset = frag.start();
+            // The index is within the array. The page reference moves to the fragment.
             let slot = (&raw mut (*shinfo).frags)
                 .cast::<bindings::skb_frag_t>()
-                .add(self.frags as usize);
+                .add(index.into());
             slot.write(bindings::skb_frag_t {
                 netmem: frag.into_netmem().raw(),
                 len,
                 offset,
             });
-            // CAST: At most `MAX_SKB_FRAGS`.
-            (*shinfo).nr_frags = self.frags.wrapping_add(1) as u8;
-            self.buff.__bindgen_anon_1.__bindgen_anon_1.flags |=
-                bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS;
+            (*shinfo).nr_frags = index.wrapping_add(1);
         }
-        // INVARIANT: The fragment was written just above.
-        self.frags = self.frags.wrapping_add(1);
-        self.len = self.len.wrapping_add(len);
         Ok(())
-    }
-
-    /// Returns the length of the frame so far in bytes.
-    #[inline]
-    pub fn len(&self) -> u32 {
-        self.len
-    }
-
-    /// Asks the CPU to fetch the headers, which are read when the frame is complete.
-    #[inline]
-    pub fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: A prefetch has no effect a program can observe.
-        unsafe {
-            core::arch::asm!(
-                "prefetcht0 [{0}]",
-                in(reg) self.buff.data,
-                options(nostack, preserves_flags, readonly)
-            );
-        }
     }
 
     /// Makes the frame a packet of the stack: receive queue, protocol and page recycling are set.
     ///
     /// NAPI poll. Returns `None` if no frame is open, or, with the frame left open, if there is no
     /// memory.
-    #[inline]
-    pub fn build_skb(&mut self, rxq: &XdpRxq) -> Option<SkBuff> {
+    #[inline(always)]
+    pub fn build_skb(&mut self) -> Option<SkBuff> {
         if !self.is_open() {
             return None;
         }
-        self.buff.rxq = rxq.rxq.get();
         // SAFETY: By the type invariant, and `rxq` is registered by its own. On success the packet
         // takes over all page references.
         let skb = NonNull::new(unsafe { bindings::xdp_build_skb_from_buff(&self.buff) })?;
         // INVARIANT: Without a frame nothing is owned.
-        self.head = None;
+        self.buff.data_hard_start = ptr::null_mut();
         // SAFETY: The function returns a new packet with one reference.
         Some(unsafe { SkBuff::from_raw(skb) })
     }
 
     /// Throws away the frame, if there is one.
+    #[cold]
     #[inline(never)]
     pub fn clear(&mut self) {
-        // INVARIANT: Without a frame nothing is owned.
-        let Some(head) = self.head.take() else {
+        if !self.is_open() {
             return;
-        };
-        // SAFETY: By the type invariant, which held until just above, `frags` fragments are
-        // initialized, and they and the head each own one page reference.
+        }
+        let start = self.buff.data_hard_start.cast::<u8>();
+        let has_frags = self.sizes().flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0;
+        let shinfo = self.shinfo();
+        // INVARIANT: Without a frame nothing is owned.
+        self.buff.data_hard_start = ptr::null_mut();
+        // SAFETY: By the type invariant, which held until just above, the fragments listed and the
+        // page the data is in each own one page reference.
         unsafe {
-            let frags = (&raw const (*self.shinfo()).frags).cast::<bindings::skb_frag_t>();
-            for i in 0..self.frags.min(MAX_SKB_FRAGS) as usize {
-                if let Some(netmem) = PageFrag::netmem_from_raw((*frags.add(i)).netmem) {
-                    PageFrag::put_netmem(netmem);
-                }
+            let frags = (&raw const (*shinfo).frags).cast::<bindings::skb_frag_t>();
+            let count = if has_frags { (*shinfo).nr_frags } else { 0 };
+            for index in 0..usize::from(count) {
+                PageFrag::drop_raw((*frags.add(index)).netmem);
             }
-            PageFrag::put_netmem(head);
+            PageFrag::drop_raw(page::virt_to_page(start) as bindings::netmem_ref);
         }
     }
 }
 
-/// A place without a frame, to put one in.
-///
-/// # Invariants
-///
-/// No frame is open.
-pub struct VacantBuff<'a>(&'a mut RxBuff);
-
-impl<'a> VacantBuff<'a> {
-    /// Starts a frame: `len` bytes of data that begin `headroom` bytes into `head`.
-    ///
-    /// Returns `None`, and gives the range back, if the data and the stack's own needs do not fit.
-    #[inline]
-    pub fn open(
-        self,
-        pool: &PagePool,
-        head: PageFrag,
-        headroom: u32,
-        len: u32,
-    ) -> Option<&'a RxBuff> {
-        let this = self.0;
-        let frame_sz = head.size();
-        // In 64 bits the sum cannot overflow.
-        if u64::from(headroom) + u64::from(len) + u64::from(SHINFO_SIZE) > u64::from(frame_sz) {
-            return None;
-        }
-        pool.sync_for_cpu(&head);
-        let start = head.as_mut_ptr();
-        let data = start.wrapping_add(headroom as usize);
-        this.buff.data = data.cast();
-        this.buff.data_end = data.wrapping_add(len as usize).cast();
-        this.buff.data_meta = data.cast();
-        this.buff.data_hard_start = start.cast();
-        this.buff.__bindgen_anon_1.frame_sz_flags_init = frame_sz.into();
-        this.len = len;
-        this.frags = 0;
-        // INVARIANT: No other frame is open. The page reference moves here, the room was checked,
-        // and there are no fragments.
-        this.head = Some(head.into_netmem());
-        Some(this)
+/// Asks the CPU to fetch the headers of a frame, which are read when it is complete.
+#[inline(always)]
+fn prefetch(data: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: A prefetch has no effect a program can observe.
+    unsafe {
+        core::arch::asm!(
+            "prefetcht0 [{0}]",
+            in(reg) data,
+            options(nostack, preserves_flags, readonly)
+        );
     }
-}
-
-impl Default for RxBuff {
-    fn default() -> Self {
-        Self::new()
-    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = data;
 }
 
 impl Drop for RxBuff {

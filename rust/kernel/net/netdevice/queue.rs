@@ -18,11 +18,9 @@ pub enum QueueType {
     Tx = bindings::netdev_queue_type_NETDEV_QUEUE_TYPE_TX,
 }
 
-/// What [`NetdevQueue::maybe_stop`] found.
+/// What [`NetdevQueue::stop`] found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TxStop {
-    /// There is room; the queue runs.
-    Running,
     /// The queue was stopped.
     Stopped,
     /// The queue was stopped and started again, since completions made room meanwhile.
@@ -92,18 +90,14 @@ impl NetdevQueue {
         true
     }
 
-    /// Stops the queue if fewer than `stop_thrs` descriptors are unused.
+    /// Stops the queue, unless there is room by now.
     ///
-    /// Called with the transmit lock held, after the ring's index was updated. `unused` is asked
-    /// again once the queue is stopped: the completion side may have made room without seeing the
-    /// stop, in which case nobody else would start the queue again.
-    #[inline]
-    pub fn maybe_stop(&self, unused: impl Fn() -> u32, stop_thrs: u32, start_thrs: u32) -> TxStop {
-        if unused() >= stop_thrs {
-            return TxStop::Running;
-        }
-        // SAFETY: By the type invariant. Includes the barrier between the stop bit and the second
-        // look at the ring, the counterpart of the one in `completed_wake`.
+    /// Called with the transmit lock held, when too few descriptors were unused. `unused` is asked
+    /// once the queue is stopped: the completion side may have made room without seeing the stop,
+    /// in which case nobody else would start the queue again.
+    pub fn stop(&self, unused: impl Fn() -> u32, start_thrs: u32) -> TxStop {
+        // SAFETY: By the type invariant. Includes the barrier between the stop bit and the look at
+        // the ring, the counterpart of the one in `completed_wake`.
         unsafe { bindings::netif_tx_stop_queue_mb(self.as_ptr()) };
         if unused() >= start_thrs {
             // SAFETY: By the type invariant.
