@@ -2,6 +2,8 @@
 """Sleep, and a reset of the PCI function."""
 
 import json
+import time
+from collections.abc import Callable
 
 from harness import traffic
 from harness.case import case
@@ -22,11 +24,17 @@ def _counters(guest: Guest) -> dict[str, int]:
     return counters | json.loads("[" + document)[0]["eth-mac"]
 
 
-def _survives(guest: Guest, action: str) -> None:
-    """Runs `action` under traffic; afterwards packets pass and no counter has gone back."""
+def _survives(guest: Guest, action: str | Callable[[], None]) -> None:
+    """Does `action`, for bash in the guest or here, under traffic; packets then pass again.
+
+    No counter may have gone back.
+    """
     guest.check("ready 1500; start_traffic; sleep 1")
     before = _counters(guest)
-    guest.check(action, 60)
+    if isinstance(action, str):
+        guest.check(action, 60)
+    else:
+        action()
     guest.check("wait_for 20 has_carrier $(near_if) && wait_for 20 ping -n -q -c 1 -W 1 $FAR4", 60)
     guest.check("stop_traffic")
     traffic.ping(guest, 1000)
@@ -71,3 +79,57 @@ def resume_with_fewer_processors(guest: Guest) -> None:
         guest.check(f"echo 1 >{cpu}; {sleep}", 60)
         guest.run('ethtool -L "$(near_if)" combined "$(nproc)"')
     guest.check("ready 1500", 60)
+
+
+@case(rows=(4,))
+def bus_error_recovery(guest: Guest) -> None:
+    """A fatal error on the bus under traffic: the kernel resets the slot, and traffic goes on."""
+    for _ in range(2):
+        mark = len(guest.console.text())
+        _survives(guest, lambda: _inject_bus_error(guest))
+        said = guest.console.text()[mark:]
+        assert "device recovery successful" in said, f"no recovery:\n{said[-2000:]}"
+
+
+def _inject_bus_error(guest: Guest) -> None:
+    """The root port reports a malformed packet; what is below it is then reset by the kernel."""
+    mark = len(guest.console.text())
+    guest.monitor("pcie_aer_inject_error rp MALF_TLP")
+    end = time.monotonic() + 30
+    while "device recovery" not in guest.console.text()[mark:]:
+        assert time.monotonic() < end, "the kernel does not notice the error"
+        time.sleep(0.1)
+
+
+@case(drivers=("rust",), rows=(4,))
+def reset_failures(guest: Guest) -> None:
+    """What fails while the device restarts after a reset leaves it quiet; the next reset brings it back."""
+    guest.check("load_failcall && ready 1500 && watch_dma")
+    for call in _RESTART:
+        guest.check(f"{_FAILING_RESET}\nreset_with {call}", 120)
+    guest.check("ready 1500")
+    traffic.ping(guest, 1000)
+    guest.check("unload_fbnic && dma_gone && load_fbnic")
+
+
+_RESTART = (
+    "pci_alloc_irq_vectors -28 1 1",
+    "request_threaded_irq -16 1 2",
+    "request_threaded_irq -16 2 2",
+    "request_threaded_irq -16 4 2",
+    "dma_alloc_attrs 0 1 3",
+    "dma_alloc_attrs 0 4 3",
+    "page_pool_create -12 1 1",
+    "krealloc_node_align_noprof 0 1 4",
+    "krealloc_node_align_noprof 0 9 4",
+)
+_FAILING_RESET = """
+reset() { echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"; }
+reset_with() {
+    failing "$@" reset
+    [ $fired = 1 ] || fail "$* does not happen"
+    ping -n -q -c 1 -W 1 $FAR4 >/dev/null && fail "$* does no harm"
+    reset
+    wait_for 20 ping -n -q -c 1 -W 1 $FAR4 || fail "$*: the next reset does not bring it back"
+}
+"""

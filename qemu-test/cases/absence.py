@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An adapter that comes up without a network device, and one that is pulled out."""
+
+import contextlib
+import time
+
+from harness import traffic
+from harness.case import case, same
+from harness.vm import Guest
+
+# Bytes in configuration space of the two halves of the device's serial number.
+DSN_LOW, DSN_HIGH = 0x104, 0x108
+# Every halves' wrong values: no serial number, and one whose MAC address is that of a group.
+WRONG_SERIALS = ((0, 0), (0x01_00_00_01, 0x01_00_5E_FF))
+
+
+@case(rows=(3,))
+def init_failure_mode(guest: Guest) -> None:
+    """A serial number of zero, or of a group address: devlink works, without a network device."""
+    guest.check("is_loaded || load_fbnic; fbnic_unbind")
+    for low, high in WRONG_SERIALS:
+        mark = len(guest.console.text())
+        with (
+            guest.fault("config_read", offset=DSN_LOW, value=low),
+            guest.fault("config_read", offset=DSN_HIGH, value=high),
+        ):
+            guest.check("fbnic_bind && ! near_if")
+        info = guest.check("devlink dev info")
+        assert "driver fbnic" in info and "fw.bootloader" in info, info
+        same("a serial number is shown", "serial_number" in info, low != 0)
+        said = guest.console.text()[mark:].count("init failure mode")
+        same("times it was said", said, 1)
+        guest.check("fbnic_unbind && nothing_left")
+    guest.check("fbnic_bind && ready 1500")
+    traffic.ping(guest, 56)
+
+
+@case(rows=(3, 9))
+def dead_firmware(guest: Guest) -> None:
+    """Firmware that takes nothing from the mailbox fails the probe, in time and without a trace."""
+    guest.check("is_loaded || load_fbnic; fbnic_unbind")
+    with guest.fault("fw_dead"):
+        guest.check("! fbnic_bind && nothing_left", 60)
+    guest.check("fbnic_bind && ready 1500")
+    traffic.ping(guest, 56)
+
+
+# A driver that has noticed that its device is gone gives the interface up.
+_NOTICED = 'dev=$(near_if); absent() { ! ethtool "$dev"; }; wait_for 15 absent'
+
+
+@contextlib.contextmanager
+def _pulled_out(guest: Guest):
+    """The device answers nothing and does nothing, under traffic, until the block ends."""
+    guest.check("ready 1500; start_traffic; sleep 0.5")
+    with guest.fault("unplugged", config=True):
+        guest.check(_NOTICED, 40)
+        guest.check("stop_traffic")
+        yield
+
+
+@case(drivers=("rust",), rows=(6,))
+def pulled_out_and_reset(guest: Guest) -> None:
+    """Registers read all-ones under traffic: no access follows, and a reset brings the device back."""
+    mark = len(guest.console.text())
+    with _pulled_out(guest):
+        assert guest.console.text()[mark:].count("reads all-ones") == 1, "not said once"
+        with guest.fault("csr_read", first=0, last=0x5FFFF, value=0, mask=0) as seen:
+            time.sleep(2.5)
+            same("registers read by a driver without device", guest.struck(seen), 0)
+    guest.check('echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"; ready 1500', 60)
+    traffic.ping(guest, 1000)
+
+
+@case(rows=(2, 6))
+def pulled_out_and_removed(guest: Guest) -> None:
+    """The device is gone under traffic, then the kernel removes it; plugged in again it works."""
+    with _pulled_out(guest):
+        guest.check('echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/remove"; ! fbnic_slot', 60)
+    guest.check("echo 1 >/sys/bus/pci/rescan; wait_for 10 near_if && ready 1500", 60)
+    traffic.ping(guest, 1000)
