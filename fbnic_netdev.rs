@@ -603,7 +603,9 @@ impl Netdev {
         net.store(&config);
         *net.vectors.lock() = Some(vectors);
         if dev.is_running() {
-            let interface = Interface::open(net, &dev)?;
+            // The vectors belong to the next attempt, or the device could not have new ones for it.
+            let interface =
+                Interface::open(net, &dev).inspect_err(|_| *net.vectors.lock() = None)?;
             *net.interface.lock() = Some(interface);
         }
         Ok(())
