@@ -24,6 +24,7 @@ check_host() {
 check_space() {
 	local free
 	free=$(df --output=avail -B 1G "$1" | tail -n 1)
+	free=$((free))
 	[ "$free" -ge "$2" ] || die "$1 has ${free} GB free, $2 GB are needed" "free some space, or $3"
 }
 
