@@ -148,6 +148,10 @@ class Link:
         """A counter of the near end's interface."""
         return int(self.guest.check(f"cat /sys/class/net/{self.near}/statistics/{name}"))
 
+    def arrived(self) -> int:
+        """Frames that the NIC at the far end has received."""
+        return int(self.far("cat /sys/class/net/far0/statistics/rx_packets"))
+
     def mac(self) -> str:
         """MAC address of the near end."""
         return self.guest.check(f"cat /sys/class/net/{self.near}/address").strip()
