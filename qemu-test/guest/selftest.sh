@@ -11,6 +11,8 @@ selftest_ready() {
 	selftest_clean >/dev/null
 	mountpoint -q /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 	mkdir -p "$SELFTEST_GROUP"
+	# The tests' own configuration has these built in, the distribution has them as modules.
+	modprobe -a configfs esp4_offload esp6_offload pppoe tls
 	load_fbnic && cable_up 1500 || return 1
 	far ip -6 route add "$NEAR_PREFIX6/64" via "$NEAR6"
 }

@@ -37,6 +37,7 @@ def run(report: Report) -> None:
         ("spdx-headers", spdx_headers),
         ("shell-syntax", shell_syntax),
         ("bench-evaluation", bench_evaluation),
+        ("selftests-evaluation", selftests_evaluation),
     ):
         if report.wants(name):
             report.run(name, function)
@@ -163,6 +164,12 @@ def shell_syntax() -> None:
 def bench_evaluation() -> str:
     """The bench turns counts into figures as it should."""
     return _command([sys.executable, "-m", "unittest", "discover", "bench/tests"], paths.PROJECT)
+
+
+def selftests_evaluation() -> str:
+    """What the kernel's selftests print is read and judged as it should be."""
+    directory = "qemu-test/selftests/tests"
+    return _command([sys.executable, "-m", "unittest", "discover", directory], paths.PROJECT)
 
 
 def _tracked(*patterns: str) -> list[str]:

@@ -9,8 +9,7 @@ import time
 from harness import accel, case, paths
 
 from . import judge, programs, table
-from .results import Run
-from .runner import run_all
+from .runner import run_drivers
 
 PAGE = paths.PROJECT / "Documentation" / "selftests.md"
 
@@ -24,13 +23,12 @@ def main() -> int:
         return 0 if chosen else 1
     paths.LOGS.mkdir(parents=True, exist_ok=True)
     accelerator = accel.choose()
-    results: dict[str, dict[str, Run]] = {driver: {} for driver in case.DRIVERS}
-    for driver in options.drivers:
-        results[driver] = run_all(driver, accelerator, chosen)
-    rows = judge.rows(results["rust"], results["c"])
+    results = run_drivers(options.drivers, accelerator, chosen)
+    rust, c = (results.get(driver, {}) for driver in ("rust", "c"))
+    rows = judge.rows(rust, c)
     print(f"\n{table.cases(rows)}\n")
     if not options.filter and len(options.drivers) == len(case.DRIVERS):
-        PAGE.write_text(table.page(rows, results["rust"], results["c"], _about(accelerator)))
+        PAGE.write_text(table.page(rows, rust, c, _about(accelerator)))
         print(f"written: {PAGE.relative_to(paths.PROJECT)}")
     bad = [row for row in rows if row.bad]
     print(f"{len(rows)} cases, {len(bad)} of them worse than with C or no longer waiting")

@@ -79,7 +79,7 @@ def _add(cases: dict[str, Outcome], name: str, outcome: Outcome) -> None:
 def explain(lines: list[str]) -> str:
     """The line that tells best why a case has failed."""
     comments = [line.lstrip("# ").strip() for line in lines]
-    for pattern in (r"Check failed", r"Exception\| *\S*(?:Error|Exception|Ex|Failure)\b", r"STDERR|error|Error|fail"):
+    for pattern in (r"Check failed", r"STDERR: .", r"Exception\| *\S*(?:Error|Exception|Ex|Failure)\b", r"error|Error|fail"):
         for line in reversed(comments):
             if re.search(pattern, line):
                 return line.replace("Exception|", "").strip()

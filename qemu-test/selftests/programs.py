@@ -24,7 +24,7 @@ _LIMITS = {
 _TOGETHER = ("ethtool.sh", "ethtool_extended_state.sh", "ethtool_mm.sh", "loopback.sh", "hw_stats_l3.sh", "hw_stats_l3_gre.sh")
 
 # The part of them that `make test` runs.
-SHORT = ("ping.py", "stats.py", "queues.py")
+SHORT = ("hds.py", "napi_id.py", "queues.py", "stats.py")
 
 
 @dataclass(frozen=True)

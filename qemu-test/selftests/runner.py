@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs programs one after the other in a guest, and takes a new guest when one is lost."""
 
-import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 from harness import paths
 from harness.vm import Guest, GuestError, Spec
@@ -55,6 +55,9 @@ class Session:
             driver=self.driver,
             accel=self.accelerator,
             memory="2G",
+            # Some tests take a third processor for granted.
+            cpus=4,
+            boot_timeout=300,
             archives=[ARCHIVE],
         )
         self._guest = Guest(spec)
@@ -106,16 +109,24 @@ def _judge(program: Program, status: int, text: str) -> Run:
     return run
 
 
+def run_drivers(
+    drivers: list[str], accelerator: str, chosen: list[Program]
+) -> dict[str, dict[str, Run]]:
+    """Runs the programs on all drivers at the same time, one guest each: a test often only waits."""
+    with ProcessPoolExecutor(len(drivers)) as pool:
+        running = {driver: pool.submit(run_all, driver, accelerator, chosen) for driver in drivers}
+        return {driver: results.result() for driver, results in running.items()}
+
+
 def run_all(driver: str, accelerator: str, chosen: list[Program]) -> dict[str, Run]:
     """Runs the programs on one driver and prints a line as each ends."""
     results = {}
     session = Session(driver, accelerator)
     try:
         for number, program in enumerate(chosen, 1):
-            if sys.stdout.isatty():
-                print(f"{driver} {number}/{len(chosen)} {program.name} ...", end="\r", flush=True)
             results[program.name] = session.run(program)
-            print(table.line(program.name, driver, results[program.name]), flush=True)
+            line = table.line(program.name, driver, results[program.name])
+            print(f"{number:>2}/{len(chosen)} {line}", flush=True)
     finally:
         session.close()
     return results

@@ -50,7 +50,7 @@ def page(rows: list[Row], rust: dict[str, Run], c: dict[str, Run], about: str) -
         "",
         "| program | case | Rust | s | C | s | remark |",
         "|---|---|---|--:|---|--:|---|",
-        *(_case(row) for row in rows),
+        *(_case(group) for group in _groups(rows)),
         "",
     ]
     return "\n".join(lines)
@@ -86,9 +86,22 @@ def _program(name: str, rust: Run | None, c: Run | None) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def _case(row: Row) -> str:
+def _case(group: list[Row]) -> str:
+    """A line of the page for cases that share all but their names."""
     cells = []
-    for outcome in (row.rust, row.c):
-        cells += [outcome.result, f"{outcome.seconds:.1f}"] if outcome else ["-", ""]
-    remark = row.remark.replace("|", "\\|").replace("<", "&lt;")
-    return f"| {row.program} | {row.case} | {' | '.join(cells)} | {remark[:300]} |"
+    for outcomes in ([row.rust for row in group], [row.c for row in group]):
+        ran = [outcome for outcome in outcomes if outcome]
+        cells += [ran[0].result, f"{sum(o.seconds for o in ran):.1f}"] if ran else ["-", ""]
+    remark = group[0].remark.replace("|", "\\|").replace("<", "&lt;")
+    name = group[0].case if len(group) == 1 else f"{group[0].case} and {len(group) - 1} more"
+    return f"| {group[0].program} | {name} | {' | '.join(cells)} | {remark[:300]} |"
+
+
+def _groups(rows: list[Row]) -> list[list[Row]]:
+    """Puts cases of a program together that neither driver passes, for one reason."""
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        results = tuple(o.result if o else "" for o in (row.rust, row.c))
+        alike = row.remark and PASS not in results
+        groups.setdefault((row.program, results, row.remark) if alike else row, []).append(row)
+    return list(groups.values())
