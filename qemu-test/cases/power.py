@@ -120,8 +120,7 @@ _RESTART = (
     "dma_alloc_attrs 0 1 3",
     "dma_alloc_attrs 0 4 3",
     "page_pool_create -12 1 1",
-    "krealloc_node_align_noprof 0 1 4",
-    "krealloc_node_align_noprof 0 9 4",
+    "kvrealloc_node_align_noprof 0 1 4",
 )
 _FAILING_RESET = """
 reset() { echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"; }
