@@ -61,7 +61,12 @@ def _pktgen(link: Link, end: str, count: int, options: dict[str, object]) -> Non
     lines = "\n".join(f'echo "{k} {v}" >$pg/{device} || exit 1' for k, v in settings.items())
     script = f"""
 pg=/proc/net/pktgen
-echo rem_device_all >$pg/kpktgend_0 && echo "add_device {device}" >$pg/kpktgend_0 || exit 1
+echo rem_device_all >$pg/kpktgend_0
+# pktgen's thread removes them when it gets to run, and until then the device is busy.
+for try in {{1..100}}; do
+	echo "add_device {device}" 2>/dev/null >$pg/kpktgend_0 && break
+	sleep 0.1
+done
 {lines}
 {MARK} window {TAG} {SETTLE} $pg/pgctrl start $pg/{device} usec, || exit 1
 grep -q '^Result: OK' $pg/{device} || {{ cat $pg/{device}; exit 1; }}
