@@ -63,7 +63,7 @@ help:
 	'make soak T=30m   traffic and random reconfiguration for as long as told; SEED= repeats a run' \
 	"make selftest     the kernel's own tests of network drivers (tools/testing/selftests/drivers/net)," \
 	'                  Rust beside C; T=ping.py runs one; a whole run writes Documentation/selftests.md' \
-	'make bench        throughput of the Rust driver, the C driver and e1000e, and their ratios;' \
+	'make bench        cost per packet, curves and throughput, Rust beside C, e1000e, igb, virtio-net;' \
 	'                  BENCH="--help" tells its options' \
 	'make emulator     build fbnic-emu, the emulated NIC' \
 	'make setup        only prepare the cache: sandbox, kernel tree, C driver, guest' \

@@ -156,6 +156,11 @@ class Link:
         """MAC address of the near end."""
         return self.guest.check(f"cat /sys/class/net/{self.near}/address").strip()
 
+    def hold_back(self, microseconds: int) -> None:
+        """Has the NIC hold interrupts back that long."""
+        times = f"rx-usecs {microseconds} tx-usecs {microseconds}"
+        self.guest.check(f"ethtool -C {self.near} {times}")
+
     def prepare(self, microseconds: int) -> bool:
         """Has the NIC hold interrupts back that long, and gives it receive rings that take what
         arrives meanwhile. False when the driver cannot."""
