@@ -45,6 +45,11 @@ class Kept(unittest.TestCase):
         self.assertEqual(len(worse(results(103.1), results(100))), 1)
         self.assertEqual(len(worse(results(100, calls=3.2), results(100))), 1)
 
+    def test_the_least_of_several_rounds_counts(self) -> None:
+        noisy = results(110)
+        noisy.count("tx-small", "rust", Sample(100, {"instructions": 101.0}))
+        self.assertEqual(worse(noisy, results(100)), [])
+
     def test_a_row_that_has_gone_is_worse(self) -> None:
         gone = Results("abc", "today", "7.3", "QEMU", missing={"tx-small, rust": "no"})
         self.assertEqual(len(worse(gone, results(100))), 1)
