@@ -652,8 +652,9 @@ impl Netdev {
         self.0.carrier_ok()
     }
 
-    /// Restarts receive queues that ran out of memory for buffers. Process context.
-    pub(crate) fn depletion_check(&self) {
+    /// Restarts queues that nothing else would: receive queues that ran out of memory for buffers,
+    /// and those whose interrupt was lost. Process context.
+    pub(crate) fn rescue_queues(&self) {
         let net = self.0.data();
         if let Some(interface) = net.interface.lock().as_ref() {
             interface.datapath.rescue(|queue| {
@@ -661,6 +662,7 @@ impl Netdev {
                     .get(usize::from(queue))
                     .is_some_and(|stats| stats.is_starved())
             });
+            interface.datapath.recover_lost_interrupts();
         }
     }
 

@@ -515,7 +515,7 @@ impl PeriodicWork for Service {
                 self.netdev.refresh_rx_mode();
             }
             if self.netdev.carrier_ok() {
-                self.netdev.depletion_check();
+                self.netdev.rescue_queues();
             }
             report.firmware_recovered
         };

@@ -26,6 +26,12 @@ pub const fn intr_status(n: usize) -> usize {
     4 * n
 }
 
+/// 1 = vector masked, word `n`.
+#[inline(always)]
+pub const fn intr_mask(n: usize) -> usize {
+    0x20 + 4 * n
+}
+
 /// Write 1: set status, word `n`.
 #[inline(always)]
 pub const fn intr_set(n: usize) -> usize {

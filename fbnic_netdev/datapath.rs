@@ -17,6 +17,7 @@ use kernel::{
 
 use super::FbnicNet;
 use crate::{
+    fbnic_csr::intr,
     fbnic_dev::Fbnic,
     fbnic_irq::{
         request_napi_irq,
@@ -256,6 +257,28 @@ impl Datapath {
         }
         if any {
             fbnic_txrx::kick(&self.fbnic, &vectors, true);
+        }
+    }
+
+    /// Polls the contexts whose interrupt was lost.
+    ///
+    /// The device masks a vector as it sends the message, and the poll that answers it unmasks it
+    /// again. Nothing comes from a vector that is masked while nobody polls; polling one that is
+    /// polled already changes nothing.
+    pub(super) fn recover_lost_interrupts(&self) {
+        let mut word = None;
+        for (layout, context) in vector_layout(&self.config).zip(&self.contexts) {
+            // CAST: At most 255.
+            let vector = layout.vector() as usize;
+            let number = vector / 32;
+            let masked = match word {
+                Some((read, masked)) if read == number => masked,
+                _ => self.fbnic.csr.read32(intr::intr_mask(number)),
+            };
+            word = Some((number, masked));
+            if masked & 1 << (vector % 32) != 0 {
+                context.napi.schedule();
+            }
         }
     }
 
