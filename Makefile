@@ -12,7 +12,7 @@ TEST := qemu-test
 SANDBOX := $(TEST)/sandbox
 
 .DEFAULT_GOAL := all
-.PHONY: all modules emulator setup update run test unit soak selftest bench shell help clean distclean
+.PHONY: all modules emulator setup update run test unit soak selftest fuzz bench shell help clean distclean
 
 all: modules
 
@@ -43,6 +43,9 @@ soak:
 selftest:
 	@$(TEST)/selftest
 
+fuzz:
+	@$(TEST)/fuzz $(FUZZ)
+
 bench:
 	@$(TEST)/build module emulator
 	@bench/bench $(BENCH)
@@ -63,6 +66,8 @@ help:
 	'make soak T=30m   traffic and random reconfiguration for as long as told; SEED= repeats a run' \
 	"make selftest     the kernel's own tests of network drivers (tools/testing/selftests/drivers/net)," \
 	'                  Rust beside C; T=ping.py runs one; a whole run writes Documentation/selftests.md' \
+	'make fuzz         hostile sessions by seed, the same ones for both drivers; FUZZ="--help" tells' \
+	'                  its options' \
 	'make bench        cost per packet, curves and throughput, Rust beside C, e1000e, igb, virtio-net;' \
 	'                  BENCH="--help" tells its options' \
 	'make emulator     build fbnic-emu, the emulated NIC' \

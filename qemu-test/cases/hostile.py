@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A device that lies. Whatever it does, the driver must not take the kernel with it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from campaign.runner import Campaign
+from harness import hostile
+from harness.case import case
+from harness.hostile import ALLOWED
+from harness.vm import Guest
+
+# A lie: the fault and its fields. Missing values are random.
+Lie = tuple[str, dict[str, Any]]
+
+# What brings a NIC back after a lie; whether it did.
+Help = Callable[[Guest], bool]
+
+_RANDOMLY = {"one_in": 4}
+
+
+def _suffer(
+    guest: Guest, lies: list[Lie], *activities: str, when: dict | None = None, help: Help | None = None
+) -> None:
+    """Each lie in turn during each activity; after each, packets pass again.
+
+    `help` is what they may need for that: when the device has stopped a queue for good, nobody can
+    tell that from a queue with nothing to do, and the interface has to go down and up.
+    """
+    hostile.prepare(guest)
+    for fault, fields in lies:
+        for activity in activities:
+            with guest.fault(fault, when, **fields) as number:
+                hostile.work(guest, activity)
+                struck = guest.struck(number)
+            print(f"{fault} {fields} {activity}: {struck}")
+            assert struck, f"{fault} {fields} never struck during {activity}"
+            passes = hostile.recovers(guest, 3) or help(guest) if help else hostile.recovers(guest)
+            assert passes, f"no packet passes after {fault} {fields} during {activity}"
+        guest.check_healthy(ALLOWED)
+    hostile.leaves_cleanly(guest)
+
+
+@case(drivers=("rust",), allowed=ALLOWED, rows=(14, 17))
+def hostile_receive_fields(guest: Guest) -> None:
+    """Receive completions with a wrong buffer, offset, length, kind, or all of it."""
+    kinds = ("header", "payload")
+    lies: list[Lie] = [
+        ("rcd", {"kind": kind, "field": name}) for kind in kinds for name in ("buffer", "offset", "length")
+    ]
+    lies += [("rcd", {"field": name}) for name in ("type", "any")]
+    lies += [("rcd", {"kind": "header", "field": "length", "value": value}) for value in (0, 1, 0x1FFF)]
+    lies += [("rcd", {"kind": "meta", "field": "error", "value": 7})]
+    _suffer(guest, lies, "jumbo", when=_RANDOMLY)
+
+
+@case(drivers=("rust",), allowed=ALLOWED, rows=(14, 17))
+def hostile_receive_order(guest: Guest) -> None:
+    """Receive completions that are missing, twice there, out of order, or of the wrong phase."""
+    kinds = ("header", "payload", "meta")
+    lies: list[Lie] = [("rcd_omitted", {"kind": kind}) for kind in kinds]
+    lies += [("rcd_duplicated", {"kind": kind}) for kind in kinds]
+    lies += [("rcd_swapped", {})]
+    _suffer(guest, lies, "jumbo", when=_RANDOMLY)
+    _suffer(guest, [("rcd_phase", {})], "jumbo", when=_RANDOMLY, help=hostile.restarts)
+
+
+@case(drivers=("rust",), allowed=ALLOWED, rows=(13,))
+def hostile_transmit_completions(guest: Guest) -> None:
+    """Transmit completions with a wrong head or kind, missing, twice there, of the wrong phase."""
+    lies: list[Lie] = [("tcd", {"field": name}) for name in ("head", "type", "any")]
+    lies += [("tcd", {"field": "head", "value": 0xFFFF}), ("tcd_omitted", {}), ("tcd_duplicated", {})]
+    lies += [("tcd_phase", {})]
+    # When the last completion is lost, what it was for counts as under way for good, and the stack
+    # may hold back all that would bring another.
+    _suffer(guest, lies, "ping", when=_RANDOMLY, help=hostile.restarts)
+
+
+@case(drivers=("rust",), allowed=ALLOWED, rows=(13, 14))
+def hostile_stalls(guest: Guest) -> None:
+    """Queues that stand still, that are never idle, or that write after they were disabled."""
+    _suffer(guest, [("tx_stall", {}), ("rx_stall", {})], "tcp-out", help=hostile.restarts)
+    _suffer(guest, [("never_idle", {})], "down-up", "rings", "reload")
+    _suffer(guest, [("rcd_after_disable", {})], "down-up", "rings")
+
+
+@case(drivers=("rust",), allowed=ALLOWED, rows=(12,))
+def hostile_interrupts(guest: Guest) -> None:
+    """Interrupts that get lost, and such without a cause."""
+    _suffer(guest, [("msix_lost", {})], "ping", when={"one_in": 2})
+    _suffer(guest, [("msix_storm", {"period_us": 200})], "ping", "down-up", "reload")
+
+
+@case(drivers=("rust",), allowed=ALLOWED, rows=(13, 14))
+def hostile_transfers(guest: Guest) -> None:
+    """Transfers that are refused."""
+    lies: list[Lie] = [("dma_refused", {"dir": "read"}), ("dma_refused", {"dir": "write"})]
+    _suffer(guest, lies, "jumbo", when=_RANDOMLY, help=hostile.restarts)
+
+
+# Without an IOMMU nothing keeps a device from writing to memory that was a buffer once.
+@case(drivers=("rust",), allowed=(*ALLOWED, r"DMAR: "), kernels=("checked", "debug"))
+def hostile_stray_writes(guest: Guest) -> None:
+    """Pieces of frames that arrive late, or where the piece before went."""
+    lies: list[Lie] = [("dma_misplaced", {}), ("dma_late", {"ms": 20})]
+    _suffer(guest, lies, "jumbo", "down-up", when=_RANDOMLY, help=hostile.restarts)
+
+
+@case(drivers=("rust",), allowed=ALLOWED, rows=(8, 9))
+def hostile_firmware_answers(guest: Guest) -> None:
+    """Firmware whose messages are no messages, while the interface is up and while it comes up."""
+    how = ("truncated", "oversized", "wrong_id", "nested", "duplicate", "random")
+    lies: list[Lie] = [("fw_mangled", {"how": name}) for name in how]
+    _suffer(guest, lies, "down-up", when={"times": 2}, help=hostile.restarts)
+    lies = [("fw_descriptor", {"field": name}) for name in ("length", "address", "eom", "error")]
+    lies += [("fw_descriptor", {"field": "length", "value": value}) for value in (0, 1, 4097)]
+    _suffer(guest, lies, "reload", when={"times": 2}, help=hostile.reload)
+
+
+@case(drivers=("rust",), allowed=ALLOWED, rows=(6,))
+def hostile_unplug(guest: Guest) -> None:
+    """The device goes away under traffic and comes back; a new load of the driver finds it."""
+    for activity in ("ping", "tcp-out", "down-up", "rings", "look"):
+        hostile.prepare(guest)
+        with guest.fault("unplugged"):
+            hostile.work(guest, activity)
+        assert hostile.reload(guest), f"no packet passes after a loss during {activity}"
+        guest.check_healthy(ALLOWED)
+    hostile.leaves_cleanly(guest)
+
+
+@case(drivers=("rust",), allowed=ALLOWED)
+def hostile_campaign(guest: Guest) -> None:
+    """The first sessions of `make fuzz`, for a minute and a half: the host notices nothing."""
+    hostile.prepare(guest)
+    verdict = Campaign(guest.spec, guest=guest).run(list(range(1, 1000)), 90)
+    print("\n".join(verdict.lines()))
+    assert verdict.clean, "\n".join(verdict.lines())
+    assert verdict.sessions >= 3, "hardly a session was run"
