@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import cases
+from selftests import short
 
 from . import accel, case, hostchecks, kernels, paths, status
 from .report import FAILED, Relay, Report
@@ -87,6 +88,8 @@ def main() -> int:
             _in_guests(report, options.drivers)
             if stock and "rust" in options.drivers:
                 _counted(report)
+            if stock:
+                short.run(report, options.drivers)
     except KeyboardInterrupt:
         report.add("interrupted", FAILED, 0)
         whole = False

@@ -58,7 +58,7 @@ def page(rows: list[Row], rust: dict[str, Run], c: dict[str, Run], about: str) -
 
 def _totals(rows: list[Row]) -> list[str]:
     both = sum(_is(row.rust, PASS) and _is(row.c, PASS) for row in rows)
-    waiting = sum(bool(row.wait) for row in rows)
+    waiting = sum(bool(row.wait) and _is(row.c, PASS) and not _is(row.rust, PASS) for row in rows)
     return [
         f"{len(rows)} cases: {both} pass with both drivers, "
         f"{sum(_is(row.rust, PASS) and not _is(row.c, PASS) for row in rows)} only with Rust, "
