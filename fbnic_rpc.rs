@@ -432,11 +432,10 @@ impl Fbnic {
         }
     }
 
-    /// Sets the hash key; bits past the 425th are dropped.
+    /// Sets the hash key. Bits past the 425th are kept, to be read back as they were set, but unused.
     pub fn set_rss_key(&self, key: &[u8; KEY_BYTES]) {
         let mut rpc = self.rpc.lock();
         rpc.key = *key;
-        rss::trim_key(&mut rpc.key);
         if rpc.up {
             self.write_rss(&rpc);
         }

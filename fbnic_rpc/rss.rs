@@ -119,6 +119,8 @@ pub fn fields_supported(flow: FlowType, fields: u32) -> bool {
 /// The key as the device wants it: the first byte on top of word 0, the last 7 bits unused.
 pub fn key_words(key: &[u8; KEY_BYTES]) -> [u32; KEY_WORDS] {
     let mut words = [0; KEY_WORDS];
+    let mut key = *key;
+    trim_key(&mut key);
     for (word, bytes) in words.iter_mut().zip(key.chunks(4)) {
         let padded = bytes.iter().copied().chain(core::iter::repeat(0)).take(4);
         *word = padded.fold(0, |word, byte| word << 8 | u32::from(byte));
