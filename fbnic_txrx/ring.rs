@@ -134,19 +134,8 @@ impl Pass {
     }
 }
 
-/// The place of one received header in its 4 KiB buffer, with the room around it.
-///
-/// The device leaves at least [`Room::head`] bytes before and [`Room::tail`] bytes after each header
-/// and aligns them to 128 bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeaderFrame {
-    /// First byte that belongs to this packet, offset in the buffer.
-    pub start: u32,
-    /// First byte after those that belong to this packet.
-    pub end: u32,
-}
-
-/// Bytes the device leaves around each header.
+/// Bytes the device leaves around each header in its buffer, at least: it aligns headers to 128
+/// bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// Before the header.
@@ -177,30 +166,26 @@ impl Room {
         }
     }
 
-    /// Returns the room that belongs to a header of `len` bytes at `off`.
+    /// Returns where the room that belongs to a header of `len` bytes at `off` ends, as an offset in
+    /// the buffer. It starts where that of the header before it ends.
     ///
     /// `last` says that nothing follows in the buffer, so that all of the rest belongs to it.
     ///
-    /// What does not fit the buffer is not refused here, because those who use the range have to
-    /// check it anyway: the range then either starts after the header or does not hold the tail.
+    /// What does not fit the buffer is not refused here, because those who use the room have to
+    /// check it anyway: it then does not hold the tail.
     #[inline]
-    pub const fn header_frame(self, off: u32, len: u32, last: bool) -> HeaderFrame {
-        let start = if off == align_up(self.head) {
-            // Alignment moved the first header: all before it is free for use.
-            0
-        } else {
-            off.wrapping_sub(self.head)
-        };
+    pub const fn header_end(self, off: u32, len: u32, last: bool) -> u32 {
         // `off` and `len` have 12 and 13 bits, so the sum cannot overflow.
         let room = off
             .wrapping_add(len)
             .wrapping_add(self.tail)
             .wrapping_add(self.head);
         let next = align_up(room).wrapping_sub(self.head);
-        HeaderFrame {
-            start,
-            // The device does not put another header where it would not fit.
-            end: if last || next > BUFFER { BUFFER } else { next },
+        // The device does not put another header where it would not fit.
+        if last || next > BUFFER {
+            BUFFER
+        } else {
+            next
         }
     }
 }
@@ -297,50 +282,53 @@ mod tests {
         );
     }
 
-    /// Returns the frame if whoever takes the range would accept it.
-    fn accepted(off: u32, len: u32, last: bool) -> Option<HeaderFrame> {
+    /// Returns the end of the header's room if whoever takes it would accept it.
+    fn accepted(used: u32, off: u32, len: u32, last: bool) -> Option<u32> {
         let room = Room::new(320);
-        let frame = room.header_frame(off, len, last);
-        let fits = frame.start <= off && off + len + room.tail <= frame.end && frame.end <= 4096;
-        fits.then_some(frame)
+        let end = room.header_end(off, len, last);
+        let fits = used + room.head <= off && off + len + room.tail <= end && end <= 4096;
+        fits.then_some(end)
     }
 
     #[test]
     fn neighbours_share_nothing_and_leave_no_gap() {
         let room = Room::new(320);
         let mut off = 256;
-        let mut end = 0;
+        let mut used = 0;
         loop {
             let len = 66;
-            let Some(frame) = accepted(off, len, false) else {
+            let Some(end) = accepted(used, off, len, false) else {
                 break;
             };
-            assert_eq!(frame.start, end);
-            end = frame.end;
+            used = end;
             off = align_up(off + len + room.tail + room.head);
+            // Just the headroom lies between them, if there is another.
+            assert!(used + room.head == off || off + len + room.tail > 4096);
         }
         // No other header fits.
         assert!(off + 66 + room.tail > 4096);
-        assert!(end > 3584 && end <= 4096);
+        assert!(used > 3584 && used <= 4096);
     }
 
     #[test]
     fn headers_outside_of_the_buffer_are_refused() {
         // Too close to the start for the headroom.
-        assert_eq!(accepted(0, 60, true), None);
-        assert_eq!(accepted(191, 60, true), None);
-        assert!(accepted(192, 60, true).is_some());
+        assert_eq!(accepted(0, 0, 60, true), None);
+        assert_eq!(accepted(0, 191, 60, true), None);
+        assert!(accepted(0, 192, 60, true).is_some());
+        // Too close to the one before.
+        assert_eq!(accepted(512, 703, 60, true), None);
+        assert!(accepted(512, 704, 60, true).is_some());
         // No room for the tail.
-        assert_eq!(accepted(256, 4096 - 256 - 319, true), None);
-        assert!(accepted(256, 4096 - 256 - 320, true).is_some());
-        assert_eq!(accepted(4095, 8191, true), None);
-        assert_eq!(accepted(4095, 8191, false), None);
+        assert_eq!(accepted(0, 256, 4096 - 256 - 319, true), None);
+        assert!(accepted(0, 256, 4096 - 256 - 320, true).is_some());
+        assert_eq!(accepted(0, 4095, 8191, true), None);
+        assert_eq!(accepted(0, 4095, 8191, false), None);
         for off in 0..4096 {
             for len in (0..8192).step_by(13) {
                 for last in [false, true] {
-                    if let Some(frame) = accepted(off, len, last) {
-                        assert!(off + len + 320 <= frame.end);
-                        assert!(frame.start == 0 || frame.start + 192 == off);
+                    if let Some(end) = accepted(0, off, len, last) {
+                        assert!(off + len + 320 <= end && end <= 4096);
                     }
                 }
             }

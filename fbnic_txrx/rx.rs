@@ -61,10 +61,7 @@ use crate::{
             CpuSync,
             PagePool, //
         },
-        page_ring::{
-            FramePlace,
-            PageRing, //
-        },
+        page_ring::PageRing,
         skbuff::SkBuff,
         xdp::{
             RxBuff,
@@ -226,14 +223,13 @@ impl Buffers {
             return None;
         }
         let (index, base) = locate(al.buff_id());
-        let frame = ROOM.header_frame(off, len, al.page_fin());
-        let place = FramePlace {
-            start: base.wrapping_add(frame.start),
-            data: base.wrapping_add(off),
-            len,
-            end: base.wrapping_add(frame.end),
-        };
-        pkt.open(sync, self.hpq.pages.take_frame(index, place)?)
+        let end = base.wrapping_add(ROOM.header_end(off, len, al.page_fin()));
+        let data = base.wrapping_add(off);
+        let pages = &mut self.hpq.pages;
+        pkt.open(
+            sync,
+            pages.take_frame::<{ ROOM.head }, { ROOM.tail }>(index, data, len, end)?,
+        )
     }
 
     /// Adds payload to the open packet.

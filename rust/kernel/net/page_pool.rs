@@ -239,17 +239,19 @@ impl Netmem {
         direct: bool,
     ) -> Option<Self> {
         let references = self.references();
+        let all = i64::from(count);
         // The acquire orders us after those who gave their references back.
-        if references.load(Ordering::Acquire) != i64::from(count)
-            || sync.is_needed()
-            || !self.is_reusable()
-        {
-            // SAFETY: By the requirements of this function.
-            unsafe { self.put(sync.pool().as_ptr(), count, direct) };
+        if references.load(Ordering::Acquire) == all {
+            if !sync.is_needed() && self.is_reusable() {
+                references.store(new.into(), Ordering::Relaxed);
+                return Some(self);
+            }
+        } else if references.fetch_sub(all, Ordering::AcqRel) != all {
             return None;
         }
-        references.store(new.into(), Ordering::Relaxed);
-        Some(self)
+        // SAFETY: No reference is left but ours, and the caller guarantees the rest.
+        unsafe { self.put_last(sync.pool().as_ptr(), direct) };
+        None
     }
 
     /// Returns whether a page without references may be used again.
@@ -283,9 +285,19 @@ impl Netmem {
         {
             return;
         }
-        references.store(1, Ordering::Relaxed);
-        // SAFETY: No reference is left, so the page is ours to give back, and the caller
-        // guarantees the rest.
+        // SAFETY: No reference is left, and the caller guarantees the rest.
+        unsafe { self.put_last(pool, direct) };
+    }
+
+    /// Gives back the page, of which nobody else has any reference.
+    ///
+    /// # Safety
+    ///
+    /// The caller must own the page otherwise. As for [`Self::put`].
+    #[inline(always)]
+    unsafe fn put_last(self, pool: *mut bindings::page_pool, direct: bool) {
+        self.references().store(1, Ordering::Relaxed);
+        // SAFETY: The page is ours to give back, and the caller guarantees the rest.
         unsafe { bindings::page_pool_put_unrefed_netmem(pool, self.raw(), u32::MAX, direct) };
     }
 }

@@ -26,20 +26,6 @@ const REFERENCES: u32 = PAGE_SIZE as u32 + 1;
 /// Value of [`PageRing::used`] that lets nothing be taken.
 const NOTHING: u32 = u32::MAX;
 
-/// Where a frame is in a page, with room around it. All are bytes from the start of the page, but for
-/// `len`, which is the length of the frame.
-#[derive(Clone, Copy)]
-pub struct FramePlace {
-    /// Where what belongs to the frame starts.
-    pub start: u32,
-    /// Where the frame itself starts.
-    pub data: u32,
-    /// How long it is.
-    pub len: u32,
-    /// Where what belongs to the frame ends.
-    pub end: u32,
-}
-
 /// A part of a page with a frame in it.
 ///
 /// # Invariants
@@ -65,7 +51,7 @@ impl<const TAIL: u32> FrameFrag<TAIL> {
 ///
 /// - `pages` and `shares` have `mask + 1` elements, a power of two.
 /// - The pages from `head` up to `tail` are pages of `pool`, and at least one element is none.
-///   `filling` is one of them, or `tail` if there are none.
+///   `filling` is one of them and `last` is the last one, or both are `tail` if there are none.
 /// - Of each page from `head` up to `filling` the ring owns as many references as `shares` says, of
 ///   that at `filling` [`REFERENCES`] less `taken`, of those after it [`REFERENCES`].
 /// - Of the page at `filling` everything from `used` on is still in the ring; with [`NOTHING`] there
@@ -76,6 +62,7 @@ pub struct PageRing {
     mask: u32,
     head: u32,
     filling: u32,
+    last: u32,
     tail: u32,
     used: u32,
     taken: u32,
@@ -110,6 +97,7 @@ impl PageRing {
             mask: entries - 1,
             head: 0,
             filling: 0,
+            last: 0,
             tail: 0,
             used: NOTHING,
             taken: 0,
@@ -200,7 +188,7 @@ impl PageRing {
         }
         // INVARIANT: The pages before `filling` were given back or moved to the tail.
         self.head = index;
-        self.tail = tail;
+        self.set_tail(tail);
         self.fill(pool, post)
     }
 
@@ -225,11 +213,19 @@ impl PageRing {
             left = left.wrapping_sub(1);
         }
         // INVARIANT: The pages were put there, with as many references.
-        self.tail = tail;
+        self.set_tail(tail);
         if empty && self.filling != tail {
             self.start();
         }
         left == 0
+    }
+
+    #[inline(always)]
+    fn set_tail(&mut self, tail: u32) {
+        self.tail = tail;
+        if tail != self.filling {
+            self.last = tail.wrapping_sub(1) & self.mask;
+        }
     }
 
     /// Prepares for pieces of the page at `filling`, of which none was taken.
@@ -254,28 +250,29 @@ impl PageRing {
         Some(unsafe { self.split_off(start, end) })
     }
 
-    /// Takes the bytes of a frame from the page at `index`, which the device is filling now.
+    /// Takes a frame from the page at `index`, which the device is filling now: `len` bytes from
+    /// offset `data` on, and everything from the end of the last piece up to `end` with it.
     ///
-    /// Returns `None` as [`Self::take`] does, and if the frame and `TAIL` bytes after it are not all
-    /// inside of the range that is to belong to it.
+    /// Returns `None` as [`Self::take`] does, and if there are not `HEAD` bytes before and `TAIL`
+    /// bytes after the frame that belong to it.
     #[inline(always)]
-    pub fn take_frame<const TAIL: u32>(
+    pub fn take_frame<const HEAD: u32, const TAIL: u32>(
         &mut self,
         index: u32,
-        place: FramePlace,
+        data: u32,
+        len: u32,
+        end: u32,
     ) -> Option<FrameFrag<TAIL>> {
         const { assert!(TAIL != 0) };
-        let FramePlace {
-            start,
-            data,
-            len,
-            end,
-        } = place;
         self.go_to(index)?;
-        // In 64 bits the sum can not overflow. That all of it fits also means that the range is not
+        let start = self.used;
+        // In 64 bits the sums can not overflow. That all of it fits also means that the range is not
         // empty.
         let needed = u64::from(data) + u64::from(len) + u64::from(TAIL);
-        if start < self.used || data < start || needed > u64::from(end) || end > PAGE_SIZE as u32 {
+        if u64::from(start) + u64::from(HEAD) > u64::from(data)
+            || needed > u64::from(end)
+            || end > PAGE_SIZE as u32
+        {
             return None;
         }
         // INVARIANT: Checked just above.
@@ -310,24 +307,38 @@ impl PageRing {
         if index == self.filling {
             return Some(());
         }
-        if index > self.mask || self.distance(self.filling, index) >= self.posted() {
-            return None;
+        if self.filling == self.last || index != self.next(self.filling) {
+            return self.skip_to(index);
         }
-        let mut share = REFERENCES.wrapping_sub(self.taken);
-        let mut filled = self.filling;
-        loop {
-            // SAFETY: By the type invariant there is such an element.
-            unsafe { self.share_mut(filled).write(share) };
-            filled = self.next(filled);
-            if filled == index {
-                break;
-            }
-            share = REFERENCES;
-        }
-        // INVARIANT: Of all pages before it the share was noted, and it has pages from there on.
+        self.note_share();
+        // INVARIANT: There is a page: that at `filling` was not the last.
         self.filling = index;
         self.start();
         Some(())
+    }
+
+    /// Does what [`Self::go_to`] does if the device left out some pages, or tries to.
+    #[cold]
+    #[inline(never)]
+    fn skip_to(&mut self, index: u32) -> Option<()> {
+        if index > self.mask || self.distance(self.filling, index) >= self.posted() {
+            return None;
+        }
+        while self.filling != index {
+            self.note_share();
+            // INVARIANT: There is a page, as `index` comes before the tail.
+            self.filling = self.next(self.filling);
+            self.start();
+        }
+        Some(())
+    }
+
+    /// Notes how many references of the page at `filling` are left.
+    #[inline(always)]
+    fn note_share(&mut self) {
+        let (index, share) = (self.filling, REFERENCES.wrapping_sub(self.taken));
+        // SAFETY: By the type invariant there is such an element.
+        unsafe { self.share_mut(index).write(share) };
     }
 
     /// Takes back all pages; the device must be idle and the NAPI context disabled.
@@ -354,6 +365,7 @@ impl PageRing {
         // INVARIANT: There are no pages.
         self.head = 0;
         self.filling = 0;
+        self.last = 0;
         self.tail = 0;
         self.used = NOTHING;
         self.taken = 0;

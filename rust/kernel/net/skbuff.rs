@@ -511,29 +511,35 @@ impl Frag {
         self.0.netmem & 1 != 0
     }
 
-    /// Maps the fragment for `dev`, a valid device, to read.
+    /// Maps the fragment, if it is a page, for `dev`, a valid device, to read.
     ///
-    /// Returns what the DMA API does, all-ones if it failed. The caller undoes it, unless
-    /// [`Self::is_net_iov`].
+    /// Returns what the DMA API does, all-ones if it failed. The caller undoes it.
     #[inline]
-    pub(super) fn map_raw(&self, dev: *mut bindings::device) -> DmaAddress {
-        let size = self.0.len as usize;
+    pub(super) fn map_page_raw(&self, dev: *mut bindings::device) -> DmaAddress {
         if self.is_net_iov() {
-            // SAFETY: By the type invariant.
-            unsafe { bindings::skb_frag_dma_map(dev, &self.0, 0, size) }
-        } else {
-            // SAFETY: By the type invariant. Without bit 0 the reference is a page.
-            unsafe {
-                bindings::dma_map_page_attrs(
-                    dev,
-                    self.0.netmem as *mut bindings::page,
-                    self.0.offset as usize,
-                    size,
-                    bindings::dma_data_direction::DMA_TO_DEVICE,
-                    0,
-                )
-            }
+            return !0;
         }
+        // SAFETY: By the type invariant. Without bit 0 the reference is a page.
+        unsafe {
+            bindings::dma_map_page_attrs(
+                dev,
+                self.0.netmem as *mut bindings::page,
+                self.0.offset as usize,
+                self.0.len as usize,
+                bindings::dma_data_direction::DMA_TO_DEVICE,
+                0,
+            )
+        }
+    }
+
+    /// Returns where `dev`, a valid device, finds the fragment, if it [is mapped](Self::is_net_iov).
+    ///
+    /// All-ones if it does not.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn map_net_iov_raw(&self, dev: *mut bindings::device) -> DmaAddress {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::skb_frag_dma_map(dev, &self.0, 0, self.0.len as usize) }
     }
 }
 

@@ -411,16 +411,14 @@ impl<F: BufferFormat> Producer<F> {
             }
             index = view.next(index);
             len = frag.size();
-            addr = if len > F::MAX_LEN {
-                !0
-            } else {
-                frag.map_raw(dev)
-            };
-            mapping = if frag.is_net_iov() {
+            (addr, mapping) = if len > F::MAX_LEN {
+                (!0, Mapping::NONE)
+            } else if frag.is_net_iov() {
                 // Its owner has mapped it and will unmap it.
-                Mapping::NONE
+                (frag.map_net_iov_raw(dev), Mapping::NONE)
             } else {
-                Mapping::new(addr, len)
+                let addr = frag.map_page_raw(dev);
+                (addr, Mapping::new(addr, len))
             };
         }
         if addr >> F::ADDR_BITS != 0 {
