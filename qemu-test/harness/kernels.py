@@ -72,5 +72,5 @@ def _debug() -> Kernel:
         slowness=8,
         # KASAN would fall silent after its first report otherwise.
         # Measuring the processor against the clock goes wrong on a busy host, hence lpj.
-        words="loglevel=6 lpj=4000000 kasan_multi_shot page_poison=1 slab_debug=FZ SLOWNESS=8",
+        words="loglevel=6 lpj=4000000 kasan_multi_shot slab_debug=F SLOWNESS=8",
     )
