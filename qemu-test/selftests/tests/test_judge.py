@@ -70,6 +70,13 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(_bad({"a": PASS, "b": SKIP, "c": FAIL}, {"a": PASS, "b": PASS, "c": XFAIL}), ["b", "c"])
         self.assertEqual(_bad({"a": FAIL, "b": PASS}, {"a": FAIL, "b": FAIL}), [])
 
+    def test_short_form(self):
+        """Where all is known to pass, a failure of both drivers is one as well."""
+        runs = {"p.py": Run({"a": Outcome(FAIL), "b": Outcome(SKIP)})}
+        rows = judge.rows(runs, runs)
+        self.assertEqual([row.failed for row in rows], [True, False])
+        self.assertEqual([row.bad for row in rows], [False, False])
+
     def test_missing(self):
         """A case that only C got to counts as failed."""
         self.assertEqual(_bad({"a": PASS}, {"a": PASS, "b": PASS}), ["b"])
