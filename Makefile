@@ -16,8 +16,9 @@ SANDBOX := $(TEST)/sandbox
 
 all: modules
 
+# The plus sign lets the build share the jobs of `make -j`.
 modules:
-	@$(TEST)/build module
+	+@$(TEST)/build module
 
 emulator:
 	@$(TEST)/build emulator
