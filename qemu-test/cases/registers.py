@@ -44,7 +44,7 @@ LIMITS = {
 }  # fmt: skip
 TDE_CTL = 0x086D
 
-# Registers that two runs of one driver leave different, or are explained: first, last, why.
+# Registers that two runs of one driver leave different by nature: first, last, why.
 VOLATILE = (
     (0x00000, 0x00027, "pending interrupts"),
     (0x00038, 0x0003F, "pending interrupts"),
