@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import paths, treechecks
+from . import paths, status, treechecks
 from .command import OTHERS, call, output_of, tracked
 from .report import FAILED, PASSED, Report
 
@@ -35,6 +35,7 @@ def run(report: Report) -> None:
         ("module-symbols-exist", module_symbols),
         ("spdx-headers", spdx_headers),
         ("shell-syntax", shell_syntax),
+        ("every-row-has-a-test", every_row_has_a_test),
         ("bench-evaluation", bench_evaluation),
         ("selftests-evaluation", selftests_evaluation),
     ):
@@ -123,6 +124,12 @@ def shell_syntax() -> None:
         first = (paths.PROJECT / name).read_bytes()[:64]
         if first.startswith(b"#!/bin/bash") or name.endswith(".sh"):
             output_of(["bash", "-n", name], paths.PROJECT)
+
+
+def every_row_has_a_test() -> None:
+    """No row of the table of what works is without a test of the Rust driver."""
+    missing = status.rows_without_test()
+    assert not missing, f"no test claims rows {missing}"
 
 
 def bench_evaluation() -> str:
