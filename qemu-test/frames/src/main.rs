@@ -1,19 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 //! usage: frames NEAR NEAR_MAC FAR FAR_MAC out|in LONGEST [SEED]
+//!        frames wire SOCKET NEAR_MAC FAR_MAC LONGEST [SEED]
+//!        frames mirror INTERFACE
+//!        frames send INTERFACE <PACKETS
 //!
-//! Sends frames of every length from 60 bytes to LONGEST through the cable, from the interface NEAR
-//! of this namespace to FAR of the namespace `far` or back, and compares what arrives byte for byte.
-//! Each kind of frame also comes with the lengths around every boundary of a NIC.
+//! The first form sends frames of every length from 60 bytes to LONGEST through the cable, from the
+//! interface NEAR of this namespace to FAR of the namespace `far` or back, and compares what arrives
+//! byte for byte. Each kind of frame also comes with the lengths around every boundary of a NIC.
 //!
 //! A few frames are on their way at a time, so that no queue of an honest NIC overflows: a single
-//! lost, changed, doubled or overtaken frame of a flow makes the exit status 1.
+//! lost, changed or doubled frame makes the exit status 1.
+//!
+//! `wire` does the same from outside of the guest, through a Unix socket onto the cable: the frames
+//! go to NEAR_MAC and are expected back, from a `mirror` that runs on that interface in the guest
+//! and ends after a minute without frames.
+//!
+//! `send` hands packets to a driver as the stack would: each line of its input is a `virtio_net_hdr`
+//! and the packet behind it, in hexadecimal digits. The header can ask for checksums and segmentation.
 
 mod kinds;
 mod packet_socket;
+mod port;
 
 use fastrand::Rng;
 use packet_socket::{enter_namespace, PacketSocket};
+use port::{Port, Wire};
 use std::collections::HashMap;
+use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,6 +36,8 @@ const IN_FLIGHT: usize = 24;
 const MARK: [u8; 4] = *b"\x9dFRM";
 const TRAILER: usize = MARK.len() + 4;
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a mirror waits for frames.
+const MIRROR_PATIENCE: Duration = Duration::from_secs(60);
 /// Reports of single frames before the rest is only counted.
 const REPORTS: usize = 10;
 
@@ -43,19 +58,40 @@ fn main() -> ExitCode {
 
 fn run() -> Result<Tally, Error> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [near, near_mac, far, far_mac, direction, longest, seed @ ..] = words.as_slice() else {
-        return Err("usage: frames NEAR NEAR_MAC FAR FAR_MAC out|in LONGEST [SEED]".into());
-    };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["mirror", interface] => mirror(interface),
+        ["send", interface] => send(interface),
+        ["wire", socket, near_mac, far_mac, longest, seed @ ..] => {
+            let receiver = Wire::open(socket.as_ref(), PATIENCE)?;
+            let sender = Box::new(receiver.try_clone()?);
+            let macs = [address(near_mac)?, address(far_mac)?];
+            exchange(sender, Box::new(receiver), macs, longest, seed)
+        }
+        [near, near_mac, far, far_mac, direction, longest, seed @ ..] => {
+            let near_socket = Box::new(PacketSocket::open(near, PATIENCE)?);
+            enter_namespace("far")?;
+            let far_socket = Box::new(PacketSocket::open(far, PATIENCE)?);
+            let (near_mac, far_mac) = (address(near_mac)?, address(far_mac)?);
+            match *direction {
+                "out" => exchange(near_socket, far_socket, [far_mac, near_mac], longest, seed),
+                "in" => exchange(far_socket, near_socket, [near_mac, far_mac], longest, seed),
+                _ => Err("direction: out or in".into()),
+            }
+        }
+        _ => Err("usage: see the head of main.rs".into()),
+    }
+}
+
+/// Sends every frame of the plan and judges what comes back. `macs` are destination and source.
+fn exchange(
+    sender: Box<dyn Port>,
+    receiver: Box<dyn Port>,
+    macs: [[u8; 6]; 2],
+    longest: &str,
+    seed: &[&str],
+) -> Result<Tally, Error> {
     let seed = seed.first().map_or(Ok(1), |word| word.parse())?;
-    let near_socket = PacketSocket::open(near, PATIENCE)?;
-    enter_namespace("far")?;
-    let far_socket = PacketSocket::open(far, PATIENCE)?;
-    let (near_mac, far_mac) = (address(near_mac)?, address(far_mac)?);
-    let (sender, receiver, macs) = match direction.as_str() {
-        "out" => (near_socket, far_socket, [far_mac, near_mac]),
-        "in" => (far_socket, near_socket, [near_mac, far_mac]),
-        _ => return Err("direction: out or in".into()),
-    };
     let mut check = Check {
         sender,
         receiver,
@@ -80,6 +116,41 @@ fn run() -> Result<Tally, Error> {
         }
     }
     Ok(check.tally)
+}
+
+/// Sends every frame that bears the mark back as it came.
+fn mirror(interface: &str) -> Result<Tally, Error> {
+    let mut socket = PacketSocket::open(interface, MIRROR_PATIENCE)?;
+    println!("ready");
+    let mut tally = Tally::default();
+    while let Some(frame) = socket.receive()? {
+        if number_of(&frame).is_some() {
+            socket.send(&frame)?;
+            tally.sent += 1;
+            tally.same += 1;
+        }
+    }
+    Ok(tally)
+}
+
+/// Sends the packets of the standard input, each with the header that asks for offloads.
+fn send(interface: &str) -> Result<Tally, Error> {
+    let socket = PacketSocket::open(interface, PATIENCE)?;
+    socket.take_offload_headers()?;
+    let mut tally = Tally::default();
+    for line in std::io::stdin().lock().lines() {
+        socket.send(&bytes(line?.trim())?)?;
+        tally.sent += 1;
+        tally.same += 1;
+    }
+    Ok(tally)
+}
+
+fn bytes(digits: &str) -> Result<Vec<u8>, Error> {
+    let pairs = digits.as_bytes().chunks(2).map(std::str::from_utf8);
+    pairs
+        .map(|pair| Ok(u8::from_str_radix(pair?, 16)?))
+        .collect()
 }
 
 /// Which frames to send: kind and length in bytes without the FCS.
@@ -167,8 +238,8 @@ impl Tally {
 
 /// Both ends of the cable, and the frames between them.
 struct Check {
-    sender: PacketSocket,
-    receiver: PacketSocket,
+    sender: Box<dyn Port>,
+    receiver: Box<dyn Port>,
     missing: HashMap<u32, (&'static str, Vec<u8>)>,
     tally: Tally,
 }

@@ -78,6 +78,16 @@ impl PacketSocket {
         })
     }
 
+    /// From here on each frame to send has a `virtio_net_hdr` in front, and so has each received one.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn take_offload_headers(&self) -> io::Result<()> {
+        let on: libc::c_int = 1;
+        set(&self.fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &on)
+    }
+
     /// Sends one frame, from destination address to the last byte before the FCS.
     ///
     /// # Errors
