@@ -64,6 +64,17 @@ insmod_with_deps() {
 	insmod "$@"
 }
 
+# load_extra MODULE...: loads kernel modules that are not part of every guest.
+load_extra() {
+	local name file
+	for name in "$@"; do
+		modprobe "$name" 2>/dev/null && continue
+		for file in $(<"/guest/modules/$name.list"); do
+			[ -d "/sys/module/$(basename "$file" .ko | tr - _)" ] || insmod "/guest/modules/$file" || return 1
+		done
+	done
+}
+
 # load_fbnic [rust|c]: loads a driver and waits for its network device.
 load_fbnic() {
 	local ko=/guest/ko/${1:-${DRIVER:-rust}}.ko

@@ -69,6 +69,7 @@ def _parse() -> argparse.Namespace:
     add("--append", default="", help="more words for the kernel command line")
     add("--accel", default=os.environ.get("ACCEL", "tcg"), help="tcg (default) or kvm")
     add("--qemu-arg", action="append", default=[], metavar="ARG", help="one more argument for QEMU")
+    add("--tap", action="store_true", help="give the cable a third end, as the tests do")
     add("--cpus", type=int, default=2)
     add("--timeout", type=int, default=300, help="seconds for all of it (default 300)")
     add("--shell", action="store_true", help="after the commands, a shell on this terminal")
@@ -92,6 +93,7 @@ def _spec(options: argparse.Namespace) -> Spec:
         console=options.console.absolute() if options.console else None,
         accel=options.accel,
         cpus=options.cpus,
+        tap=options.tap,
         cmdline=options.append,
         qemu_args=options.qemu_arg,
     )

@@ -61,6 +61,7 @@ class Session:
             driver=self.driver,
             accel=self.accelerator,
             reboots=True,
+            tap=True,
         )
         self.guest = Guest(spec)
         self.guest.start()

@@ -14,6 +14,7 @@ from . import initramfs, kernels, paths, qmp
 from .agent import Agent, AgentError, Result
 from .console import Console
 from .faults import Control
+from .wire import Wire
 
 # Where the far end of the cable sits; guest/lib.sh knows it as FAR_SLOT.
 FAR_SLOT = 0x10
@@ -43,6 +44,8 @@ class Spec:
     cpus: int = 2
     boot_timeout: int = 120
     reboots: bool = False
+    tap: bool = False
+    """Gives the cable a third end for the host, see `Guest.wire`."""
     cmdline: str = ""
     qemu_args: list[str] = field(default_factory=list)
 
@@ -97,7 +100,7 @@ class Guest(Control):
             self.agent.close()
             self.agent = None
         _end(self.qemu)
-        for name in ("agent", "qmp", "wire"):
+        for name in ("agent", "qmp", "wire", "tap"):
             (self._directory / name).unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -155,6 +158,10 @@ class Guest(Control):
         if "Kernel panic" in self.console.text():
             time.sleep(0.5)
             raise GuestError("the guest's kernel has died")
+
+    def wire(self) -> Wire:
+        """Opens the tap on the cable, which the guest's Spec must ask for."""
+        return Wire(self._directory / "tap")
 
     def check_healthy(self, allowed: tuple[str, ...] = ()) -> None:
         """Raises when the console or the emulated NIC tells of trouble."""
@@ -229,11 +236,12 @@ class Guest(Control):
         return seconds * self.spec.kernel.slowness
 
     def _network(self) -> list[str]:
-        wire = self._directory / "wire"
         arguments = [
-            *("-netdev", f"stream,id=far,server=on,addr.type=unix,addr.path={wire}"),
-            *("-device", f"e1000e,netdev=far,mac=02:00:00:00:00:02,addr={FAR_SLOT:#x}"),
+            *self._stream("cable", "wire"),
+            *(self._hub() if self.spec.tap else []),
+            *("-device", f"e1000e,netdev={'far' if self.spec.tap else 'cable'}"),
         ]
+        arguments[-1] += f",mac=02:00:00:00:00:02,addr={FAR_SLOT:#x}"
         if self.spec.emulator:
             socket = {"type": "unix", "path": str(self._directory / "nic")}
             device = {"driver": "vfio-user-pci", "bus": "rp", "socket": socket}
@@ -241,6 +249,17 @@ class Guest(Control):
             port = "pcie-root-port,id=rp,chassis=1,x-speed=5"
             arguments += ["-device", port, "-device", json.dumps(device)]
         return arguments
+
+    def _stream(self, name: str, path: str) -> list[str]:
+        """A back end that listens on a Unix socket."""
+        address = f"addr.type=unix,addr.path={self._directory / path}"
+        return ["-netdev", f"stream,id={name},server=on,{address}"]
+
+    def _hub(self) -> list[str]:
+        """Joins the cable, the far end and the tap."""
+        ports = {"port0": "cable", "port1": "tap"}
+        joined = [w for p, n in ports.items() for w in ("-netdev", f"hubport,id={p},hubid=0,netdev={n}")]
+        return [*self._stream("tap", "tap"), *joined, "-netdev", "hubport,id=far,hubid=0"]
 
     def _spawn(self, command: list[str], kind: str) -> subprocess.Popen:
         log = self.console.path.with_suffix(f".{kind}").open("ab")
