@@ -3,6 +3,7 @@
 //! What the network device answers to `ethtool`.
 
 mod regs;
+mod selftest;
 mod stats;
 
 use kernel::{
@@ -25,6 +26,7 @@ use crate::{
     fbnic_rpc::rss::{
         FlowType,
         KEY_BYTES,
+        TABLES,
         TABLE_SIZE, //
     },
     fbnic_txrx::{
@@ -81,7 +83,8 @@ impl ethtool::Operations for FbnicNet {
         | ethtool::ETHTOOL_OP_NEEDS_RTNL_SPAUSEPARAM
         | ethtool::ETHTOOL_OP_NEEDS_RTNL_SCHANNELS
         | ethtool::ETHTOOL_OP_NEEDS_RTNL_SRINGPARAM
-        | ethtool::ETHTOOL_OP_NEEDS_RTNL_GLINK;
+        | ethtool::ETHTOOL_OP_NEEDS_RTNL_GLINK
+        | ethtool::ETHTOOL_OP_NEEDS_RTNL_TEST;
     const SUPPORTED_COALESCE_PARAMS: u32 = ethtool::ETHTOOL_COALESCE_RX_USECS
         | ethtool::ETHTOOL_COALESCE_TX_USECS
         | ethtool::ETHTOOL_COALESCE_RX_MAX_FRAMES;
@@ -93,6 +96,9 @@ impl ethtool::Operations for FbnicNet {
     const RXFH_KEY_SIZE: u32 = KEY_BYTES as u32;
     // CAST: Small constants.
     const RXFH_INDIR_SIZE: u32 = TABLE_SIZE as u32;
+    // CAST: Small constants.
+    const RXFH_CONTEXTS: u32 = TABLES as u32;
+    const TESTS: &'static [&'static str] = &selftest::NAMES;
     const RMON_RANGES: &'static [RmonHistRange] = stats::RMON_RANGES;
 
     fn fw_version(&self, out: &mut dyn fmt::Write) {
@@ -284,18 +290,8 @@ impl ethtool::Operations for FbnicNet {
     }
 
     fn set_rxfh(&self, _dev: &Locked<'_>, rxfh: &Rxfh<'_>) -> Result {
-        let num_rx = self.config().num_rx;
-
         if let Some(indir) = &rxfh.indir {
-            let mut table = [0; TABLE_SIZE];
-            for (to, from) in table.iter_mut().zip(indir.iter()) {
-                let queue = u8::try_from(*from)?;
-                if u16::from(queue) >= num_rx {
-                    return Err(EINVAL);
-                }
-                *to = queue;
-            }
-            self.fbnic().set_rss_indirection(0, &table)?;
+            self.set_indirection(0, indir)?;
         }
         if let Some(key) = &rxfh.key {
             let mut bytes = [0; KEY_BYTES];
@@ -305,6 +301,10 @@ impl ethtool::Operations for FbnicNet {
             self.fbnic().set_rss_key(&bytes);
         }
         Ok(())
+    }
+
+    fn set_rxfh_context(&self, _dev: &Locked<'_>, context: u32, indir: &[u32]) -> Result {
+        self.set_indirection(context, indir)
     }
 
     fn get_rxfh_fields(&self, flow_type: u32) -> Result<u32> {
@@ -378,6 +378,19 @@ impl ethtool::Operations for FbnicNet {
         regs::dump(&self.fbnic().csr, out)
     }
 
+    fn self_test(&self, dev: &Locked<'_>, offline: bool, results: &mut [u64]) -> bool {
+        selftest::run(self, dev, offline, results)
+    }
+
+    fn pause_storm_timeout(&self) -> u16 {
+        self.fbnic().pause_storm_timeout()
+    }
+
+    fn set_pause_storm_timeout(&self, _dev: &Locked<'_>, timeout: u16) -> Result {
+        let timeout = (timeout != ethtool::PAUSE_STORM_AUTO).then_some(timeout);
+        self.fbnic().set_pause_storm_timeout(timeout)
+    }
+
     fn module_eeprom(
         &self,
         request: ModuleEeprom,
@@ -406,6 +419,24 @@ impl ethtool::Operations for FbnicNet {
             *to = from;
         }
         Ok(())
+    }
+}
+
+impl FbnicNet {
+    /// Checks and sets the indirection table of an RSS context.
+    fn set_indirection(&self, context: u32, indir: &[u32]) -> Result {
+        let num_rx = self.config().num_rx;
+        let mut table = [0; TABLE_SIZE];
+
+        for (to, from) in table.iter_mut().zip(indir) {
+            let queue = u8::try_from(*from)?;
+            if u16::from(queue) >= num_rx {
+                return Err(EINVAL);
+            }
+            *to = queue;
+        }
+        // CAST: Widening.
+        self.fbnic().set_rss_indirection(context as usize, &table)
     }
 }
 

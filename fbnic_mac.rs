@@ -45,7 +45,10 @@ const PAUSE_STORM_PER_MS: u32 = 100;
 const PAUSE_STORM_NET: u8 = 1;
 
 /// How long the network may be blocked with pause frames, milliseconds.
-const PAUSE_STORM_MS: u32 = 500;
+const PAUSE_STORM_MS: u16 = 500;
+
+/// The longest such time, milliseconds: the width of the field.
+const PAUSE_STORM_MAX_MS: u16 = 10485;
 
 /// Interface between MAC and module: speed and lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +150,8 @@ enum Pmd {
 /// State of the MAC, under an interrupt-safe lock.
 pub(crate) struct Mac {
     pmd: Pmd,
+    /// How long the link partner may be paused at a time, milliseconds; 0 for ever.
+    pause_storm_ms: u16,
 }
 
 impl Mac {
@@ -154,6 +159,7 @@ impl Mac {
         Self {
             // A link that is up when the driver arrives has been trained long ago.
             pmd: Pmd::SendData,
+            pause_storm_ms: PAUSE_STORM_MS,
         }
     }
 
@@ -338,7 +344,7 @@ impl Fbnic {
         self.csr.update(RXB_PAUSE_DROP_CTRL, |control| {
             control.with_pause_enable(fifos)
         });
-        self.set_pause_storm_guard(tx_pause);
+        self.set_pause_storm_guard(tx_pause && self.pause_storm_timeout() != 0);
 
         self.mac_reset(false);
         self.csr.write_reg(
@@ -353,10 +359,34 @@ impl Fbnic {
         !bool::from(self.csr.read(MAC_COMMAND_CONFIG).tx_pause_dis())
     }
 
+    /// Returns how long the link partner may be paused at a time, milliseconds; 0 for ever.
+    pub fn pause_storm_timeout(&self) -> u16 {
+        self.mac.lock().pause_storm_ms
+    }
+
+    /// Sets how long the link partner may be paused at a time, in milliseconds; 0 for ever,
+    /// [`None`] for the default. RTNL or netdev lock held.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a time that the device cannot measure.
+    pub fn set_pause_storm_timeout(&self, timeout: Option<u16>) -> Result {
+        let timeout = timeout.unwrap_or(PAUSE_STORM_MS);
+        if timeout > PAUSE_STORM_MAX_MS {
+            return Err(EINVAL);
+        }
+        let old = core::mem::replace(&mut self.mac.lock().pause_storm_ms, timeout);
+        if old != timeout && self.mac_tx_pause() {
+            self.set_pause_storm_guard(timeout != 0);
+        }
+        Ok(())
+    }
+
     /// (Re-)arms pause storm detection.
     fn rearm_pause_storm(&self) {
+        let time = u32::from(self.pause_storm_timeout()) * PAUSE_STORM_PER_MS;
         let storm = RXB_PAUSE_STORM_NET::zeroed()
-            .with_const_thld_time::<{ PAUSE_STORM_MS * PAUSE_STORM_PER_MS }>();
+            .with_thld_time(kernel::num::Bounded::<u32, 20>::from_expr(time & 0xf_ffff));
         self.csr
             .write_reg(RXB_PAUSE_STORM_UNIT_WR::from(PAUSE_STORM_UNIT));
         self.csr.write_reg(storm.with_force_normal(true));
@@ -386,7 +416,7 @@ impl Fbnic {
 
     /// Once a second: ends a pause storm that the hardware has stopped.
     pub(crate) fn check_pause_storm(&self) {
-        if !self.mac_tx_pause() {
+        if !self.mac_tx_pause() || self.pause_storm_timeout() == 0 {
             return;
         }
         let status = self.csr.read(RXB_ERR_INTR_STS);

@@ -228,6 +228,7 @@ impl FbnicNet {
         let mut config = Config::default();
         let queues = u16::try_from(default_rss_queues()).unwrap_or(MAX_RXQS);
         fit_queues(&mut config, queues, queues, &vectors);
+        fbnic.use_queues(config.num_rx.into());
         fbnic.rss_init(config.num_rx.into());
 
         let mut tx_stats = KVec::with_capacity(MAX_TXQS.into(), GFP_KERNEL)?;
@@ -265,6 +266,11 @@ impl FbnicNet {
         &self.link
     }
 
+    /// Returns the interrupt vectors, unless the device sleeps.
+    pub(crate) fn vectors(&self) -> Option<Arc<IrqVectors>> {
+        self.vectors.lock().clone()
+    }
+
     /// Returns how many NAPI contexts there can be.
     pub(crate) fn max_napi(&self) -> u32 {
         self.vectors.lock().as_ref().map_or(0, max_napi).into()
@@ -292,7 +298,7 @@ impl FbnicNet {
         }
         let mut guard = self.interface.lock();
         let Some(interface) = &mut *guard else {
-            self.store(config);
+            self.store(dev, config);
             return Ok(());
         };
         // Everything that is likely to fail happens before the old queues are given up.
@@ -315,10 +321,14 @@ impl FbnicNet {
     }
 
     /// Remembers `config`, and spreads flows over the receive queues anew if their number changed.
-    fn store(&self, config: &Config) {
+    /// A table that the user has chosen stays as long as all queues in it exist.
+    fn store(&self, dev: &NetDevice, config: &Config) {
         let mut current = self.config.lock();
         if current.num_rx != config.num_rx {
-            self.fbnic.rss_init(config.num_rx.into());
+            self.fbnic.use_queues(config.num_rx.into());
+            if !dev.is_rxfh_configured() || !self.fbnic.rss_fits(config.num_rx.into()) {
+                self.fbnic.rss_init(config.num_rx.into());
+            }
         }
         *current = *config;
     }
@@ -366,7 +376,7 @@ impl Interface {
         // The interrupts of the old contexts have to be free before the new ones can have them.
         self.datapath.release();
         self.datapath = Datapath::new(net, dev, vectors, queues)?;
-        net.store(config);
+        net.store(dev, config);
         Ok(())
     }
 }
@@ -600,7 +610,7 @@ impl Netdev {
         let mut config = net.config();
         let (tx, rx) = (config.num_tx, config.num_rx);
         fit_queues(&mut config, tx, rx, &vectors);
-        net.store(&config);
+        net.store(&dev, &config);
         *net.vectors.lock() = Some(vectors);
         if dev.is_running() {
             // The vectors belong to the next attempt, or the device could not have new ones for it.

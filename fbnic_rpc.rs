@@ -263,6 +263,18 @@ impl Fbnic {
     /// the number of queues changes unless the user has set a table.
     pub fn rss_init(&self, queues: u32) {
         self.rpc.lock().indirection[0] = rss::spread(queues);
+    }
+
+    /// Returns whether flows are spread over no more than the first `queues` Rx queues.
+    pub fn rss_fits(&self, queues: u32) -> bool {
+        let rpc = self.rpc.lock();
+        rpc.indirection[0]
+            .iter()
+            .all(|queue| u32::from(*queue) < queues)
+    }
+
+    /// Takes note of the number of Rx queues.
+    pub fn use_queues(&self, queues: u32) {
         // CAST: The device has 128 queues.
         self.stats_use_queues(queues as usize);
     }

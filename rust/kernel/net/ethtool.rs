@@ -47,6 +47,7 @@ pub use bindings::{
     ETHTOOL_OP_NEEDS_RTNL_SCHANNELS,
     ETHTOOL_OP_NEEDS_RTNL_SPAUSEPARAM,
     ETHTOOL_OP_NEEDS_RTNL_SRINGPARAM,
+    ETHTOOL_OP_NEEDS_RTNL_TEST,
     ETHTOOL_RING_USE_HDS_THRS,
     ETHTOOL_RING_USE_TCP_DATA_SPLIT, //
 };
@@ -58,6 +59,9 @@ pub use bindings::{
 
 /// Type of connector: direct attach copper, for the `port` of [`LinkKsettings`].
 pub const PORT_DA: u8 = bindings::PORT_DA as u8;
+
+/// Asks for the driver's own choice of [`Operations::pause_storm_timeout`].
+pub const PAUSE_STORM_AUTO: u16 = bindings::PFC_STORM_PREVENTION_AUTO as u16;
 
 /// Longest name of a statistic, without the NUL that ends it.
 pub const STRING_LEN: usize = bindings::ETH_GSTRING_LEN as usize - 1;
@@ -241,6 +245,10 @@ pub trait Operations: netdevice::Operations {
     const RXFH_KEY_SIZE: u32 = 0;
     /// Size of the RSS indirection table.
     const RXFH_INDIR_SIZE: u32 = 0;
+    /// RSS contexts, the one every device has included.
+    const RXFH_CONTEXTS: u32 = 0;
+    /// Names of the tests of [`Operations::self_test`].
+    const TESTS: &'static [&'static str] = &[];
     /// Packet size ranges of [`Operations::rmon_stats`], ended by one of zeros.
     const RMON_RANGES: &'static [RmonHistRange] = &[];
 
@@ -342,6 +350,13 @@ pub trait Operations: netdevice::Operations {
         Err(EOPNOTSUPP)
     }
 
+    /// `ethtool -X <dev> context <context>`: sets the indirection table of a further RSS context,
+    /// which is in use from here on.
+    fn set_rxfh_context(&self, dev: &Locked<'_>, context: u32, indir: &[u32]) -> Result {
+        let _ = (dev, context, indir);
+        Err(EOPNOTSUPP)
+    }
+
     /// `ethtool -n <dev> rx-flow-hash <flow type>`: returns `RXH_*` bits.
     fn get_rxfh_fields(&self, flow_type: u32) -> Result<u32> {
         let _ = flow_type;
@@ -400,6 +415,26 @@ pub trait Operations: netdevice::Operations {
     fn regs(&self, out: &mut [u32]) -> u32 {
         let _ = out;
         0
+    }
+
+    /// `ethtool -t`: runs the tests and returns whether all have passed.
+    ///
+    /// `results` has a place for each of [`Operations::TESTS`], 0 for what was passed or not run.
+    /// Only if `offline` may the tests disturb traffic.
+    fn self_test(&self, dev: &Locked<'_>, offline: bool, results: &mut [u64]) -> bool {
+        let _ = (dev, offline, results);
+        true
+    }
+
+    /// How long the device may pause its link partner at a time, milliseconds; 0 for ever.
+    fn pause_storm_timeout(&self) -> u16 {
+        0
+    }
+
+    /// Sets [`Operations::pause_storm_timeout`], or asks for [`PAUSE_STORM_AUTO`].
+    fn set_pause_storm_timeout(&self, dev: &Locked<'_>, timeout: u16) -> Result {
+        let _ = (dev, timeout);
+        Err(EOPNOTSUPP)
     }
 
     /// `ethtool -m`: reads `out.len()` bytes of the pluggable module's memory.

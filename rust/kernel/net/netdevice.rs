@@ -222,6 +222,12 @@ impl NetDevice {
         unsafe { bindings::netif_tx_disable(self.as_ptr()) };
     }
 
+    /// Returns whether a user has chosen the RSS indirection table, which then should stay.
+    pub fn is_rxfh_configured(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::netif_is_rxfh_configured(self.as_ptr()) }
+    }
+
     /// Returns how many persistent NAPI configurations the device has.
     pub fn max_napi(&self) -> u32 {
         // SAFETY: By the type invariant. The field does not change.
@@ -298,6 +304,23 @@ impl Locked<'_> {
     pub fn set_real_num_queues(&self, tx: u32, rx: u32) -> Result {
         // SAFETY: By the type invariant the netdev lock is held.
         to_result(unsafe { bindings::netif_set_real_num_queues(self.as_ptr(), tx, rx) })
+    }
+
+    /// Takes the interface down as a user would. The RTNL must be held as well, and nothing that
+    /// the driver's own stop operation waits for.
+    pub fn close(&self) {
+        // SAFETY: By the type invariant the netdev lock is held, and by the caller's duty the RTNL.
+        unsafe { bindings::netif_close(self.as_ptr()) };
+    }
+
+    /// Brings the interface up as a user would. The RTNL must be held as well.
+    ///
+    /// # Errors
+    ///
+    /// What the driver's open operation returns.
+    pub fn open(&self) -> Result {
+        // SAFETY: As for `close`. Nobody is there to read an explanation.
+        to_result(unsafe { bindings::netif_open(self.as_ptr(), core::ptr::null_mut()) })
     }
 
     /// Sets the device's own address.

@@ -62,6 +62,7 @@ impl<T: Operations> Table<T> {
         op_needs_rtnl: T::OP_NEEDS_RTNL,
         supported_coalesce_params: T::SUPPORTED_COALESCE_PARAMS,
         supported_ring_params: T::SUPPORTED_RING_PARAMS,
+        rxfh_max_num_contexts: T::RXFH_CONTEXTS,
         get_link: Some(bindings::ethtool_op_get_link),
         get_drvinfo: optional!(T::HAS_FW_VERSION, Self::get_drvinfo),
         get_link_ext_stats: optional!(T::HAS_LINK_DOWN_EVENTS, Self::get_link_ext_stats),
@@ -82,6 +83,12 @@ impl<T: Operations> Table<T> {
         get_rxfh_indir_size: optional!(T::HAS_GET_RXFH, Self::get_rxfh_indir_size),
         get_rxfh: optional!(T::HAS_GET_RXFH, Self::get_rxfh),
         set_rxfh: optional!(T::HAS_SET_RXFH, Self::set_rxfh),
+        create_rxfh_context: optional!(T::HAS_SET_RXFH_CONTEXT, Self::create_rxfh_context),
+        modify_rxfh_context: optional!(T::HAS_SET_RXFH_CONTEXT, Self::modify_rxfh_context),
+        remove_rxfh_context: optional!(T::HAS_SET_RXFH_CONTEXT, Self::remove_rxfh_context),
+        self_test: optional!(T::HAS_SELF_TEST, Self::self_test),
+        get_tunable: optional!(T::HAS_PAUSE_STORM_TIMEOUT, Self::get_tunable),
+        set_tunable: optional!(T::HAS_SET_PAUSE_STORM_TIMEOUT, Self::set_tunable),
         get_rxfh_fields: optional!(T::HAS_GET_RXFH_FIELDS, Self::get_rxfh_fields),
         set_rxfh_fields: optional!(T::HAS_SET_RXFH_FIELDS, Self::set_rxfh_fields),
         get_link_ksettings: optional!(T::HAS_GET_LINK_KSETTINGS, Self::get_link_ksettings),
@@ -277,15 +284,22 @@ impl<T: Operations> Table<T> {
     ///
     /// See above.
     unsafe extern "C" fn get_strings(dev: *mut bindings::net_device, set: u32, data: *mut u8) {
-        if set != bindings::ethtool_stringset_ETH_SS_STATS {
+        let is_test = set == bindings::ethtool_stringset_ETH_SS_TEST;
+        if !is_test && set != bindings::ethtool_stringset_ETH_SS_STATS {
             return;
         }
+        let count = if is_test { T::TESTS.len() } else { T::STATS };
+        // SAFETY: See above. The core has allocated as many names of this length as
+        // `get_sset_count` has told.
+        let left = unsafe { core::slice::from_raw_parts_mut(data.cast(), count) };
+        let mut names = Strings { left };
 
-        // SAFETY: See above. The core has allocated `T::STATS` names of this length.
-        unsafe {
-            let left = core::slice::from_raw_parts_mut(data.cast(), T::STATS);
-            Self::with(dev, (), |this, _| this.stats_strings(&mut Strings { left }));
+        if is_test {
+            T::TESTS.iter().for_each(|name| names.put(fmt!("{name}")));
+            return;
         }
+        // SAFETY: See above.
+        unsafe { Self::with(dev, (), |this, _| this.stats_strings(&mut names)) };
     }
 
     /// # Safety
@@ -307,12 +321,12 @@ impl<T: Operations> Table<T> {
     ///
     /// See above.
     unsafe extern "C" fn get_sset_count(_dev: *mut bindings::net_device, set: c_int) -> c_int {
-        // CAST: The numbers of the string sets are small.
-        if set == bindings::ethtool_stringset_ETH_SS_STATS as c_int {
-            c_int::try_from(T::STATS).unwrap_or(0)
-        } else {
-            EOPNOTSUPP.to_errno()
-        }
+        let count = match u32::try_from(set) {
+            Ok(bindings::ethtool_stringset_ETH_SS_STATS) => T::STATS,
+            Ok(bindings::ethtool_stringset_ETH_SS_TEST) => T::TESTS.len(),
+            _ => return EOPNOTSUPP.to_errno(),
+        };
+        c_int::try_from(count).unwrap_or(0)
     }
 
     /// # Safety
@@ -485,6 +499,164 @@ impl<T: Operations> Table<T> {
             };
             (*regs).version = Self::with(dev, 0, |this, _| this.regs(out));
         }
+    }
+}
+
+/// RSS contexts, self-test and tunables. The safety requirements are those of the other callbacks.
+impl<T: Operations> Table<T> {
+    /// Applies the table in `param` to a context, or else the one that the core remembers.
+    ///
+    /// # Safety
+    ///
+    /// See above.
+    unsafe fn set_context(
+        dev: *mut bindings::net_device,
+        context: *mut bindings::ethtool_rxfh_context,
+        param: *const bindings::ethtool_rxfh_param,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe {
+            let indir = if (*param).indir.is_null() {
+                context_indir(context)
+            } else {
+                (*param).indir
+            };
+            let Some(indir) = slice_of(indir, T::RXFH_INDIR_SIZE as usize) else {
+                return EINVAL.to_errno();
+            };
+            Self::try_with(dev, |this, dev| {
+                this.set_rxfh_context(dev, (*param).rss_context, indir)
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See above.
+    unsafe extern "C" fn create_rxfh_context(
+        dev: *mut bindings::net_device,
+        context: *mut bindings::ethtool_rxfh_context,
+        param: *const bindings::ethtool_rxfh_param,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: See above. The core has room for a table behind the context.
+        unsafe {
+            let hfunc = u32::from((*param).hfunc);
+            if hfunc != bindings::ETH_RSS_HASH_NO_CHANGE && hfunc != bindings::ETH_RSS_HASH_TOP {
+                return EOPNOTSUPP.to_errno();
+            }
+            (*context).hfunc = bindings::ETH_RSS_HASH_TOP as u8;
+            if (*param).indir.is_null() {
+                let rings = Self::with(dev, 1, |this, _| this.rx_ring_count()).max(1);
+                let room = slice_of(context_indir(context), T::RXFH_INDIR_SIZE as usize);
+                let queues = (0..rings).cycle();
+                room.into_iter()
+                    .flatten()
+                    .zip(queues)
+                    .for_each(|(to, queue)| *to = queue);
+            }
+            Self::set_context(dev, context, param)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See above.
+    unsafe extern "C" fn modify_rxfh_context(
+        dev: *mut bindings::net_device,
+        context: *mut bindings::ethtool_rxfh_context,
+        param: *const bindings::ethtool_rxfh_param,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe { Self::set_context(dev, context, param) }
+    }
+
+    /// Nothing is to be done: the device always has the table, which just is no longer in use.
+    ///
+    /// # Safety
+    ///
+    /// See above.
+    unsafe extern "C" fn remove_rxfh_context(
+        _dev: *mut bindings::net_device,
+        _context: *mut bindings::ethtool_rxfh_context,
+        _number: u32,
+        _extack: *mut bindings::netlink_ext_ack,
+    ) -> c_int {
+        0
+    }
+
+    /// # Safety
+    ///
+    /// See above.
+    unsafe extern "C" fn self_test(
+        dev: *mut bindings::net_device,
+        test: *mut bindings::ethtool_test,
+        data: *mut u64,
+    ) {
+        // SAFETY: See above. The core has allocated a result for each test.
+        unsafe {
+            let results = core::slice::from_raw_parts_mut(data, T::TESTS.len());
+            let offline = (*test).flags & bindings::ethtool_test_flags_ETH_TEST_FL_OFFLINE != 0;
+            let passed = Self::with(dev, false, |this, dev| {
+                this.self_test(&Locked::assume(dev), offline, results)
+            });
+            if !passed {
+                (*test).flags |= bindings::ethtool_test_flags_ETH_TEST_FL_FAILED;
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See above.
+    unsafe extern "C" fn get_tunable(
+        dev: *mut bindings::net_device,
+        tunable: *const bindings::ethtool_tunable,
+        data: *mut c_void,
+    ) -> c_int {
+        // SAFETY: See above. The core has checked that the value is a `u16`.
+        unsafe {
+            if (*tunable).id != bindings::tunable_id_ETHTOOL_PFC_PREVENTION_TOUT {
+                return EOPNOTSUPP.to_errno();
+            }
+            Self::try_with(dev, |this, _| {
+                data.cast::<u16>()
+                    .write_unaligned(this.pause_storm_timeout());
+                Ok(())
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See above.
+    unsafe extern "C" fn set_tunable(
+        dev: *mut bindings::net_device,
+        tunable: *const bindings::ethtool_tunable,
+        data: *const c_void,
+    ) -> c_int {
+        // SAFETY: See above. The core has checked that the value is a `u16`.
+        unsafe {
+            if (*tunable).id != bindings::tunable_id_ETHTOOL_PFC_PREVENTION_TOUT {
+                return EOPNOTSUPP.to_errno();
+            }
+            let timeout = data.cast::<u16>().read_unaligned();
+            Self::try_with(dev, |this, dev| this.set_pause_storm_timeout(dev, timeout))
+        }
+    }
+}
+
+/// Returns where the core keeps the indirection table of a context.
+///
+/// # Safety
+///
+/// `context` must be valid.
+unsafe fn context_indir(context: *mut bindings::ethtool_rxfh_context) -> *mut u32 {
+    // SAFETY: By the caller's promise. The table comes after the driver's private part.
+    unsafe {
+        let offset = usize::from((*context).priv_size).next_multiple_of(size_of::<u32>());
+        (&raw mut (*context).data).cast::<u8>().add(offset).cast()
     }
 }
 
