@@ -32,8 +32,7 @@ JSON = (
 
 # Why lines may differ: a pattern for "-line of C" or "+line of Rust", after "command: ".
 EXPLAINED = (
-    # Not there yet: the self-test, ntuple rules, time stamps of the hardware, XDP, firmware dumps.
-    r"ethtool -i DEV: .supports-test: ",
+    # Not there yet: ntuple rules, time stamps of the hardware, XDP, firmware dumps.
     r"ethtool -k DEV: .ntuple-filters: ",
     r"ethtool --json -k DEV: .0\.ntuple-filters\.active: ",
     r"ethtool -S DEV: -\s*xdp_tx_queue_",
@@ -106,6 +105,76 @@ def limits_refused(guest: Guest) -> None:
         assert status, f"taken: ethtool {change}"
     same("settings", guest.check(f"{questions}; ethtool {name}"), before)
     traffic.ping(guest, 56)
+
+
+def _self_test(guest: Guest, mode: str) -> tuple[int, list[int]]:
+    """Exit status of `ethtool -t` and the results: registers, interrupts, mailbox."""
+    result = guest.run(f'ethtool -t "$(near_if)" {mode}', 60)
+    return result.status, [int(n) for n in re.findall(r"\(\S*line\)\s+(\d+)$", result.output, re.MULTILINE)]
+
+
+@case(rows=(20,))
+def self_test(guest: Guest) -> None:
+    """`ethtool -t` passes on a healthy device, also while it is down, and packets pass afterwards."""
+    guest.check("ready 1500")
+    same("online", _self_test(guest, "online"), (0, [0, 0, 0]))
+    same("offline", _self_test(guest, "offline"), (0, [0, 0, 0]))
+    guest.check("ready 1500")
+    traffic.ping(guest, 1000)
+    guest.check('ip link set "$(near_if)" down')
+    same("offline while down", _self_test(guest, "offline"), (0, [0, 0, 0]))
+    guest.check("ready 1500")
+
+
+@case(rows=(20,))
+def pause_storm_tunable(guest: Guest) -> None:
+    """The time after which pausing ends is set and read back, and refused beyond the device's limit."""
+    name = guest.check("ready 1500; near_if").split()[-1]
+
+    def timeout() -> str:
+        report = guest.check(f"ethtool --get-tunable {name} pfc-prevention-tout")
+        return re.search(r"(\d+)\s*(?:msecs)?\s*$", report)[1]
+
+    def change(value: int) -> int:
+        return guest.run(f"ethtool --set-tunable {name} pfc-prevention-tout {value}").status
+
+    before = timeout()
+    same("default", before, "500")
+    for value, want in ((1000, "1000"), (10485, "10485"), (0, "0"), (65535, "500")):
+        same(f"status of setting {value}", change(value), 0)
+        same("time", timeout(), want)
+    assert change(10486), "10486 ms were taken"
+    same("time", timeout(), before)
+    traffic.ping(guest, 56)
+
+
+@case(rows=(19, 20))
+def rss_contexts(guest: Guest) -> None:
+    """A second RSS context has a table of its own; there is no third; it goes again."""
+    name = guest.check("ready 1500; near_if").split()[-1]
+    first = guest.check(f"ethtool -x {name}")
+    made = guest.check(f"ethtool -X {name} context new")
+    assert "is 1" in made, made
+    assert re.search(r"\s0:(\s+0\s+1){4}\n", guest.check(f"ethtool -x {name} context 1"))
+    guest.check(f"ethtool -X {name} context 1 weight 0 1")
+    assert re.search(r"\s0:(\s+1){8}\n", guest.check(f"ethtool -x {name} context 1"))
+    same("first context", guest.check(f"ethtool -x {name}"), first)
+    assert guest.run(f"ethtool -X {name} context new").status, "a third context was made"
+    assert guest.run(f"ethtool -X {name} context 1 weight 1 1 1").status, "a queue that is not there was taken"
+    guest.check(f"ethtool -X {name} context 1 delete")
+    assert guest.run(f"ethtool -x {name} context 1").status, "the context is still there"
+    traffic.ping(guest, 56)
+
+
+@case(rows=(12, 19))
+def chosen_table_stays(guest: Guest) -> None:
+    """A table that the user has chosen stays when there are more queues, and forbids fewer."""
+    name = guest.check("ready 1500; near_if").split()[-1]
+    guest.check(f"ethtool -X {name} weight 0 1; ethtool -L {name} combined 4; ready 1500")
+    assert re.search(r"\s0:(\s+1){8}\n", guest.check(f"ethtool -x {name}")), "the table has changed"
+    assert guest.run(f"ethtool -L {name} combined 1").status, "a queue in use was taken away"
+    guest.check(f"ethtool -X {name} default; ethtool -L {name} combined 2; ready 1500")
+    assert re.search(r"\s0:(\s+0\s+1){4}\n", guest.check(f"ethtool -x {name}"))
 
 
 @case(drivers=("rust",), rows=(5, 20))
