@@ -366,7 +366,8 @@ impl SkBuff {
     #[inline]
     pub(super) fn map_head_raw(&self, dev: *mut bindings::device) -> DmaAddress {
         // SAFETY: By the type invariant `data` is `headlen` bytes of allocated memory.
-        unsafe { page::map_single(dev, (*self.as_ptr()).data, self.headlen()) }
+        let addr = unsafe { page::map_single(dev, (*self.as_ptr()).data, self.headlen()) };
+        will_be_checked(dev, addr)
     }
 
     /// Returns the driver's part of the control block.
@@ -520,7 +521,7 @@ impl Frag {
             return !0;
         }
         // SAFETY: By the type invariant. Without bit 0 the reference is a page.
-        unsafe {
+        let addr = unsafe {
             bindings::dma_map_page_attrs(
                 dev,
                 self.0.netmem as *mut bindings::page,
@@ -529,7 +530,8 @@ impl Frag {
                 bindings::dma_data_direction::DMA_TO_DEVICE,
                 0,
             )
-        }
+        };
+        will_be_checked(dev, addr)
     }
 
     /// Returns where `dev`, a valid device, finds the fragment, if it [is mapped](Self::is_net_iov).
@@ -546,6 +548,21 @@ impl Frag {
 #[inline]
 pub(super) fn raw_device(dev: &device::Device) -> *mut bindings::device {
     core::ptr::from_ref(dev).cast_mut().cast()
+}
+
+/// Tells the checker of the DMA API that `addr` gets compared with the error value.
+///
+/// Callers do that by hand. C's `dma_mapping_error()` tells the checker, where there is one.
+#[inline(always)]
+fn will_be_checked(dev: *mut bindings::device, addr: DmaAddress) -> DmaAddress {
+    #[cfg(CONFIG_DMA_API_DEBUG)]
+    // SAFETY: The function only looks the address up in its own list.
+    unsafe {
+        bindings::debug_dma_mapping_error(dev, addr)
+    };
+    #[cfg(not(CONFIG_DMA_API_DEBUG))]
+    let _ = dev;
+    addr
 }
 
 /// Ends the mapping of a part of a packet.
