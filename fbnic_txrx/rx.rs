@@ -78,8 +78,8 @@ pub(super) const BD_FRAG_COUNT: u32 = PAGE_SIZE as u32 / BD_FRAG_SIZE;
 /// Room the device leaves around headers.
 pub(super) const ROOM: Room = Room::new(SHINFO_SIZE);
 
-/// Shortest header part the stack can work with: an Ethernet header.
-const MIN_HEADER_LEN: u32 = 14;
+/// Length of an Ethernet header, the shortest header part the stack can work with.
+const ETH_HLEN: u32 = 14;
 
 /// A ring of pages for the device to fill, and their descriptors.
 ///
@@ -219,7 +219,7 @@ impl Buffers {
     #[inline(always)]
     fn open(&mut self, al: RcdAl, pkt: &mut RxBuff, sync: CpuSync<'_>) -> Option<()> {
         let (off, len) = (al.off(), al.len());
-        if len < MIN_HEADER_LEN {
+        if len < ETH_HLEN {
             return None;
         }
         let (index, base) = locate(al.buff_id());
@@ -264,7 +264,9 @@ impl Buffers {
             return self.not_finished(meta, pkt);
         };
         poll.got.packets = poll.got.packets.wrapping_add(1);
-        poll.got.bytes = poll.got.bytes.wrapping_add(skb.len().into());
+        // The stack has taken the Ethernet header off already.
+        let len = skb.len().wrapping_add(ETH_HLEN);
+        poll.got.bytes = poll.got.bytes.wrapping_add(len.into());
         describe(&mut skb, meta, poll.wanted, &mut poll.got);
         poll.napi.gro_receive(skb);
     }
