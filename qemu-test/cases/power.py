@@ -63,7 +63,10 @@ def function_reset(guest: Guest) -> None:
     _survives(guest, 'echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"')
 
 
-@case(rows=(4,))
+@case(
+    rows=(4,),
+    c_bug="drivers/net/ethernet/meta/fbnic/fbnic_pci.c:523 takes queues away, and RSS goes on naming them",
+)
 def resume_with_fewer_processors(guest: Guest) -> None:
     """After a sleep from which one processor less wakes up, every flow finds a queue."""
     sleep = "echo devices >/sys/power/pm_test && echo freeze >/sys/power/state"
