@@ -19,31 +19,31 @@ use kernel::{
     ModuleMetadata, //
 };
 
-#[allow(dead_code, unsafe_code)]
+#[allow(unsafe_code)]
 #[path = "rust/kernel/debugfs.rs"]
 mod debugfs;
-#[allow(dead_code, unsafe_code)]
+#[allow(unsafe_code)]
 #[path = "rust/kernel/desc_ring.rs"]
 mod desc_ring;
-#[allow(dead_code, unsafe_code)]
+#[allow(unsafe_code)]
 #[path = "rust/kernel/hwmon.rs"]
 mod hwmon;
-#[allow(dead_code, unsafe_code)]
+#[allow(unsafe_code)]
 #[path = "rust/kernel/io/mod.rs"]
 mod io;
-#[allow(dead_code, unsafe_code)]
+#[allow(unsafe_code)]
 #[path = "rust/kernel/irq.rs"]
 mod irq;
-#[allow(dead_code, unsafe_code)]
+#[allow(unsafe_code)]
 #[path = "rust/kernel/net/mod.rs"]
 mod net;
-#[allow(dead_code, unsafe_code)]
+#[allow(unsafe_code)]
 #[path = "rust/kernel/pci.rs"]
 mod pci;
-#[allow(dead_code, unsafe_code)]
+#[allow(unsafe_code)]
 #[path = "rust/kernel/random.rs"]
 mod random;
-#[allow(dead_code, unsafe_code)]
+#[allow(unsafe_code)]
 #[path = "rust/kernel/workqueue.rs"]
 mod workqueue;
 

@@ -112,21 +112,14 @@ impl DescRing {
         }
     }
 
-    /// Reads the descriptor at `index` modulo the size of the ring.
-    #[inline(always)]
-    pub fn read(&self, index: u32) -> u64 {
-        // SAFETY: By the type invariants the element is inside of the allocation, which is aligned
-        // and valid for volatile access.
-        u64::from_le(unsafe { self.element(index).read_volatile() })
-    }
-
     /// Writes the descriptor at `index` modulo the size of the ring.
     ///
     /// A register write that tells the device comes after it in program order and needs no further
     /// barrier.
     #[inline(always)]
     pub fn write(&self, index: u32, value: u64) {
-        // SAFETY: As in `read`. Concurrent accesses are single volatile ones.
+        // SAFETY: By the type invariants the element is inside of the allocation, which is aligned and
+        // valid for volatile access. Concurrent accesses are single volatile ones.
         unsafe { self.element(index).write_volatile(value.to_le()) };
     }
 

@@ -167,11 +167,6 @@ impl<H> Registration<H> {
         &self.handler
     }
 
-    /// Returns the Linux interrupt number.
-    pub fn irq(&self) -> u32 {
-        self.irq
-    }
-
     /// Lets the interrupt through, undoing [`Self::disable`] or [`Flags::NO_AUTOEN`].
     pub fn enable(&self) {
         // SAFETY: By the type invariant the interrupt is registered.

@@ -73,11 +73,6 @@ impl<T: PeriodicWork> Periodic<T> {
         })
     }
 
-    /// The work itself.
-    pub fn inner(&self) -> &T {
-        &self.inner
-    }
-
     /// Lets the work run in `delay` milliseconds, unless it is already going to run.
     pub fn start(&self, delay: Msecs) {
         // SAFETY: `work` was initialized by `new` and is cancelled before its memory is freed;

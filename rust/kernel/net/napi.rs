@@ -235,12 +235,6 @@ impl<H: Handler> Napi<H> {
         Some(unsafe { &mut *self.inner.handler.get() })
     }
 
-    /// Returns the identifier the kernel gave the context.
-    pub fn id(&self) -> u32 {
-        // SAFETY: By the type invariant.
-        unsafe { (*self.inner.napi.get()).napi_id }
-    }
-
     /// Tells user space that queue `index` is served by this context, until it is dropped.
     ///
     /// # Errors
@@ -263,15 +257,6 @@ impl<H: Handler> Napi<H> {
     /// Returns a handle with which an interrupt handler starts polling.
     pub fn scheduler(&self) -> Scheduler<H> {
         Scheduler(self.inner.clone())
-    }
-
-    /// Returns a reference to the context for kernel interfaces that want to know it.
-    pub fn handle(&self) -> NapiHandle<'_> {
-        // INVARIANT: The context is added as long as `self` exists.
-        NapiHandle {
-            napi: self.inner.napi.get(),
-            _napi: PhantomData,
-        }
     }
 
     /// Returns a reference to the context together with its handler, or `None` while enabled.

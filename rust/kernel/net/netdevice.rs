@@ -53,9 +53,6 @@ pub mod features {
         NETIF_F_RXCSUM as RXCSUM, NETIF_F_RXHASH as RXHASH, NETIF_F_SG as SG, NETIF_F_TSO as TSO,
         NETIF_F_TSO6 as TSO6, NETIF_F_TSO_ECN as TSO_ECN, NETIF_F_TSO_MANGLEID as TSO_MANGLEID,
     };
-
-    /// How far `gso_type` bits are shifted in a feature set.
-    pub const GSO_SHIFT: u32 = crate::bindings::NETIF_F_GSO_SHIFT;
 }
 
 /// Interface flags, the `IFF_*` bits.
@@ -127,12 +124,6 @@ impl NetDevice {
         unsafe { (&raw const (*self.as_ptr()).features).read_volatile() }
     }
 
-    /// Returns the maximum transmission unit in bytes, without the Ethernet header.
-    pub fn mtu(&self) -> u32 {
-        // SAFETY: By the type invariant. The field may change at any time.
-        unsafe { (&raw const (*self.as_ptr()).mtu).read_volatile() }
-    }
-
     /// Returns the interface flags, bits of [`flags`].
     pub fn flags(&self) -> u32 {
         // SAFETY: By the type invariant. The field may change at any time.
@@ -165,18 +156,6 @@ impl NetDevice {
     /// Returns whether the link is up.
     pub fn carrier_ok(&self) -> bool {
         !self.state_bit(bindings::netdev_state_t___LINK_STATE_NOCARRIER)
-    }
-
-    /// Reports that the link is up. Any context.
-    pub fn carrier_on(&self) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::netif_carrier_on(self.as_ptr()) };
-    }
-
-    /// Reports that the link is down. Any context.
-    pub fn carrier_off(&self) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::netif_carrier_off(self.as_ptr()) };
     }
 
     /// Marks the device as gone and stops its queues. Any context.

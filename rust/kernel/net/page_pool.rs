@@ -339,12 +339,6 @@ impl PageFrag {
         self.start
     }
 
-    /// Returns the offset of the range's end in its page, in bytes.
-    #[inline]
-    pub fn end(&self) -> u32 {
-        self.end
-    }
-
     /// Returns the kernel address of the page.
     #[inline]
     pub(super) fn page_ptr(&self) -> *mut u8 {

@@ -78,8 +78,6 @@ pub const MAC_100000FD: u32 = bindings::MAC_100000FD;
 /// What phylink has agreed on with the link partner.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkUp {
-    /// Speed in Mb/s.
-    pub speed: u32,
     /// Pause frames are sent.
     pub tx_pause: bool,
     /// Received pause frames are obeyed.
@@ -344,7 +342,7 @@ impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
         _phy: *mut bindings::phy_device,
         _mode: c_uint,
         _interface: bindings::phy_interface_t,
-        speed: c_int,
+        _speed: c_int,
         _duplex: c_int,
         tx_pause: bool,
         rx_pause: bool,
@@ -360,11 +358,7 @@ impl<M: MacOperations, T: mdio::Operations> Phylink<M, T> {
             );
             (mac, NetDevice::from_ptr((*this).dev.as_ptr()))
         };
-        let link = LinkUp {
-            speed: u32::try_from(speed).unwrap_or(0),
-            tx_pause,
-            rx_pause,
-        };
+        let link = LinkUp { tx_pause, rx_pause };
 
         mac.link_up(dev, link);
     }

@@ -10,7 +10,7 @@
 
 use crate::{bindings, net::page};
 use core::{
-    mem::{align_of, size_of, zeroed, ManuallyDrop},
+    mem::{zeroed, ManuallyDrop},
     ptr::NonNull,
     slice,
     sync::atomic::{AtomicI32, Ordering}, //
@@ -31,8 +31,6 @@ pub mod gso {
     pub const TCPV4: u32 = bindings::SKB_GSO_TCPV4 as u32;
     /// TCP over IPv6.
     pub const TCPV6: u32 = bindings::SKB_GSO_TCPV6 as u32;
-    /// UDP, each segment a datagram.
-    pub const UDP_L4: u32 = bindings::SKB_GSO_UDP_L4 as u32;
     /// In an IPv6 tunnel.
     pub const IPXIP6: u32 = bindings::SKB_GSO_IPXIP6 as u32;
 }
@@ -274,13 +272,6 @@ impl SkBuff {
         unsafe { (*self.shinfo()).gso_type }
     }
 
-    /// Returns whether the sender asked for a hardware transmit timestamp.
-    #[inline]
-    pub fn wants_hw_tstamp(&self) -> bool {
-        // SAFETY: By the type invariant.
-        unsafe { (*self.shinfo()).tx_flags & bindings::SKBTX_HW_TSTAMP != 0 }
-    }
-
     /// Returns the number of fragments.
     #[inline]
     pub fn nr_frags(&self) -> u32 {
@@ -368,23 +359,6 @@ impl SkBuff {
         // SAFETY: By the type invariant `data` is `headlen` bytes of allocated memory.
         let addr = unsafe { page::map_single(dev, (*self.as_ptr()).data, self.headlen()) };
         will_be_checked(dev, addr)
-    }
-
-    /// Returns the driver's part of the control block.
-    #[inline]
-    pub fn cb<T: CbData>(&self) -> &T {
-        const { assert!(size_of::<T>() <= 48 && align_of::<T>() <= 8) }
-        // SAFETY: By the type invariant. The control block has 48 bytes, is 8-byte aligned, and
-        // belongs to whoever owns the packet. Any bytes are a valid `T`.
-        unsafe { &*(&raw const (*self.as_ptr()).cb).cast::<T>() }
-    }
-
-    /// Returns the driver's part of the control block for writing.
-    #[inline]
-    pub fn cb_mut<T: CbData>(&mut self) -> &mut T {
-        const { assert!(size_of::<T>() <= 48 && align_of::<T>() <= 8) }
-        // SAFETY: As in `cb`, and the packet is borrowed exclusively.
-        unsafe { &mut *(&raw mut (*self.as_ptr()).cb).cast::<T>() }
     }
 
     /// Takes the software timestamp that a sender may have asked for.
@@ -482,13 +456,6 @@ impl Drop for SkBuff {
         };
     }
 }
-
-/// Data a driver may keep in a packet's control block.
-///
-/// Plain old data without padding: whatever the previous layer left there is a valid value.
-pub trait CbData: zerocopy::FromBytes + zerocopy::IntoBytes {}
-
-impl<T: zerocopy::FromBytes + zerocopy::IntoBytes> CbData for T {}
 
 /// One fragment of a packet.
 ///

@@ -102,13 +102,13 @@ impl PinnedDrop for XdpRxq {
 ///
 /// # Invariants
 ///
-/// `buff.rxq` is `rxq`. While `buff.data_hard_start` is not null a frame is open: `buff` describes a
+/// `buff.rxq` is `_rxq`. While `buff.data_hard_start` is not null a frame is open: `buff` describes a
 /// range of a page from a pool, of which this value owns one reference, with at least
 /// [`SHINFO_SIZE`] bytes behind the data. With the flag for fragments the shared information there
 /// lists them, each with one page reference.
 pub struct RxBuff {
     buff: bindings::xdp_buff,
-    rxq: Pin<KBox<XdpRxq>>,
+    _rxq: Pin<KBox<XdpRxq>>,
 }
 
 // SAFETY: The memory is owned and not tied to a thread.
@@ -121,7 +121,7 @@ impl RxBuff {
         let mut buff: bindings::xdp_buff = unsafe { core::mem::zeroed() };
         buff.rxq = rxq.rxq.get();
         // INVARIANT: No frame is open.
-        Self { buff, rxq }
+        Self { buff, _rxq: rxq }
     }
 
     /// Returns whether there is a frame.

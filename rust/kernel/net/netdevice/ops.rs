@@ -37,19 +37,12 @@ pub enum Xmit {
 ///
 /// # Invariants
 ///
-/// The transmit lock of `queue`, which belongs to `dev`, is held.
+/// The transmit lock of `queue` is held.
 pub struct XmitContext<'a> {
-    dev: &'a NetDevice,
     queue: &'a NetdevQueue,
 }
 
 impl XmitContext<'_> {
-    /// Returns the device.
-    #[inline]
-    pub fn dev(&self) -> &NetDevice {
-        self.dev
-    }
-
     /// Returns the queue.
     #[inline]
     pub fn queue(&self) -> &NetdevQueue {
@@ -290,7 +283,7 @@ impl<T: Operations> Adapter<T> {
             return bindings::netdev_tx_NETDEV_TX_OK;
         };
         // INVARIANT: By the requirements of this function.
-        let context = XmitContext { dev, queue };
+        let context = XmitContext { queue };
         match T::start_xmit(ring, skb, &context) {
             Xmit::Ok => bindings::netdev_tx_NETDEV_TX_OK,
             Xmit::Busy(skb) => {
