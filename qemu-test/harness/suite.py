@@ -4,6 +4,7 @@
 import argparse
 import contextlib
 import io
+import itertools
 import multiprocessing
 import os
 import queue
@@ -19,12 +20,16 @@ from .vm import Guest, GuestError, Spec
 
 assert cases  # Importing it has filled case.ALL.
 
+# Guests of each driver at the same time, if there are processors for them.
+_MOST_GUESTS = 4
+
 
 class Session:
-    """The guest that the tests of one driver share. A failed test costs it its life."""
+    """A guest that tests of one driver share. A failed test costs it its life."""
 
-    def __init__(self, driver: str, accelerator: str):
+    def __init__(self, driver: str, number: int, accelerator: str):
         self.driver = driver
+        self.number = number
         self.accelerator = accelerator
         self.guest: Guest | None = None
         self._boots = 0
@@ -57,7 +62,7 @@ class Session:
     def _boot(self) -> Guest:
         self._boots += 1
         spec = Spec(
-            name=f"guest-{self.driver}-{self._boots}",
+            name=f"guest-{self.driver}-{self.number}-{self._boots}",
             driver=self.driver,
             accel=self.accelerator,
             reboots=True,
@@ -116,7 +121,10 @@ def _parse() -> argparse.Namespace:
 
 
 def _in_guests(report: Report, drivers: list[str]) -> None:
-    """Runs the tests of all drivers at the same time, one guest each: a guest often only waits."""
+    """Runs the tests of all drivers at the same time, in a guest per driver and processor.
+
+    A guest often only waits, so that makes good use of the processors.
+    """
     wanted = {driver: _wanted(report, driver) for driver in drivers}
     if not any(wanted.values()):
         return
@@ -124,11 +132,16 @@ def _in_guests(report: Report, drivers: list[str]) -> None:
     names = " and ".join(driver for driver in drivers if wanted[driver])
     report.heading(f"Tests in the guest, {names} driver, {kernels.chosen().name} kernel ({accelerator.upper()})")
     results: multiprocessing.Queue = multiprocessing.Queue()
-    workers = [
-        multiprocessing.Process(target=_in_guest, args=(Relay(results), driver, accelerator, tests))
-        for driver, tests in wanted.items()
-        if tests
-    ]
+    workers = []
+    for driver, tests in wanted.items():
+        groups = _by_file(tests)
+        todo: multiprocessing.Queue = multiprocessing.Queue()
+        guests = min(len(groups), os.cpu_count() or 1, _MOST_GUESTS)
+        for group in groups + [None] * guests:
+            todo.put(group)
+        for number in range(1, guests + 1):
+            arguments = (Relay(results), Session(driver, number, accelerator), todo)
+            workers.append(multiprocessing.Process(target=_in_guest, args=arguments))
     for worker in workers:
         worker.start()
     _collect(report, results, workers)
@@ -160,13 +173,21 @@ def _wanted(report: Report, driver: str) -> list[case.Case]:
     ]
 
 
-def _in_guest(report: Report, driver: str, accelerator: str, tests: list[case.Case]) -> None:
-    session = Session(driver, accelerator)
+def _by_file(tests: list[case.Case]) -> list[list[str]]:
+    """The names of the tests, those of a file together: they stay in order, in one guest."""
+    files = itertools.groupby(tests, lambda test: test.function.__module__)
+    return [[test.name for test in group] for _, group in files]
+
+
+def _in_guest(report: Report, session: Session, todo: multiprocessing.Queue) -> None:
+    """Takes groups of tests until there is none left. The last thing in the queue is a None for each taker."""
+    tests = {test.name: test for test in case.ALL}
     try:
-        for test in tests:
-            expected = test.c_bug if driver == "c" else ""
-            name = f"{driver}-{test.name}"
-            report.run(name, lambda test=test: _attempt(session, test), expected)
+        while group := todo.get():
+            for test in (tests[name] for name in group):
+                expected = test.c_bug if session.driver == "c" else ""
+                name = f"{session.driver}-{test.name}"
+                report.run(name, lambda test=test: _attempt(session, test), expected)
     except KeyboardInterrupt:
         pass
     finally:
