@@ -335,16 +335,14 @@ fn twq1_uses_the_default_metadata() {
     assert!(tcd.twq1() && tcd.head1() == 1 && tcd.head0() == 0);
 }
 
-#[test]
-fn a_large_send_is_cut_and_stamped() {
-    let mut rig = Rig::new();
-    let mut frame = udp_frame(42 + 2500);
+/// A UDP packet over IPv4 with `payload` bytes to be cut into segments of 1000 and less.
+fn large_send(payload: usize) -> (TwdMeta, Vec<u8>) {
+    let mut frame = udp_frame(42 + payload);
     // The seed of a large send: the pseudo-header's sum without a length.
     let seed = packet::checksum::Sum::of(&frame[26..34]).plus_word(17);
     frame[40..42].copy_from_slice(&seed.fold().to_le_bytes());
     let meta = meta()
         .with_req_lso(true)
-        .with_req_ts(true)
         .with_l2_hlen(7)
         .with_l3_type(1)
         .with_l3_ihlen(10)
@@ -352,6 +350,14 @@ fn a_large_send_is_cut_and_stamped() {
         .with_l4_hlen(2)
         .with_csum_offset(3)
         .with_mss(1000);
+    (meta, frame)
+}
+
+#[test]
+fn a_large_send_is_cut_and_stamped() {
+    let mut rig = Rig::new();
+    let (meta, frame) = large_send(2500);
+    let meta = meta.with_req_ts(true);
     let descriptors = rig.packet(meta, &frame, 700);
     rig.post(&descriptors);
     let segments = rig.received_by_far();
@@ -365,6 +371,23 @@ fn a_large_send_is_cut_and_stamped() {
     let stamp = TcdTimestamp::from_bits(completions[0]);
     assert!(stamp.kind() == tcd_type::TIMESTAMP && !stamp.ts_invalid());
     assert_eq!(completions.len(), 2);
+}
+
+#[test]
+fn the_mac_pads_short_segments_as_any_frame() {
+    let mut rig = Rig::new();
+    for (pad, last) in [(0, 43), (r::MAC_COMMAND_CONFIG_TX_PAD_EN, 60)] {
+        rig.hw.csr.store(r::MAC_COMMAND_CONFIG, 3 | pad);
+        let (meta, frame) = large_send(1001);
+        let descriptors = rig.packet(meta, &frame, 700);
+        rig.post(&descriptors);
+        let segments = rig.received_by_far();
+        let lens: Vec<_> = segments.iter().map(Vec::len).collect();
+        assert_eq!(lens, [1042, last]);
+        let parsed = packet::parse(&segments[1]);
+        assert!(packet::checksum::receive(&segments[1], &parsed).l4_good);
+        assert!(segments[1][43..].iter().all(|byte| *byte == 0));
+    }
 }
 
 #[test]

@@ -437,9 +437,7 @@ impl TxEngine {
             return Err(Fault::Descriptor);
         }
         check_mtu(hw, total)?;
-        let command = hw.csr.load(r::MAC_COMMAND_CONFIG);
-        let pad = command & r::MAC_COMMAND_CONFIG_TX_PAD_EN != 0;
-        let len = if pad { total.max(MIN_FRAME) } else { total };
+        let len = padded(hw, total);
         let mark = wire.mark(len);
         let frame = wire.begin(len).ok_or(Fault::TooLong)?;
         let (data, padding) = frame.split_at_mut(total);
@@ -487,13 +485,14 @@ impl TxEngine {
             return Ok(Sent::Inside);
         }
         for n in 0..lso.segments() {
-            let frame = wire
-                .begin(header_len + lso.payload(n).1)
-                .ok_or(Fault::TooLong)?;
-            let (head, payload) = frame.split_at_mut(header_len);
+            let len = header_len + lso.payload(n).1;
+            let frame = wire.begin(padded(round.cx.hw, len)).ok_or(Fault::TooLong)?;
+            let (segment, padding) = frame.split_at_mut(len);
+            padding.fill(0);
+            let (head, payload) = segment.split_at_mut(header_len);
             head.copy_from_slice(header);
             source.copy(dma, payload)?;
-            lso.finish(n, frame);
+            lso.finish(n, segment);
             round.counters.tx.frame(frame);
         }
         Ok(Sent::Wire)
@@ -547,6 +546,16 @@ fn check_mtu(hw: &Hw, len: usize) -> Result<(), Fault> {
         0 => Ok(()),
         mtu if len <= mtu => Ok(()),
         _ => Err(Fault::TooLong),
+    }
+}
+
+/// The length on the wire of a frame of `len` bytes, a segment of a large send included.
+fn padded(hw: &Hw, len: usize) -> usize {
+    let command = hw.csr.load(r::MAC_COMMAND_CONFIG);
+    if command & r::MAC_COMMAND_CONFIG_TX_PAD_EN != 0 {
+        len.max(MIN_FRAME)
+    } else {
+        len
     }
 }
 
