@@ -36,6 +36,14 @@ pub fn tcp_header_len(packet: &[u8], offset: usize) -> Option<u32> {
     (len >= TCP_HLEN as u32).then_some(len)
 }
 
+/// Returns the length of the UDP datagram at `offset` that its header tells, bytes.
+#[inline]
+pub fn udp_len(packet: &[u8], offset: usize) -> Option<u16> {
+    let start = offset.checked_add(4)?;
+    let field: &[u8; 2] = packet.get(start..start.checked_add(2)?)?.try_into().ok()?;
+    Some(u16::from_be_bytes(*field))
+}
+
 /// Takes `length` out of the checksum at `offset`.
 ///
 /// The stack seeds the checksum of a large packet with the sum over the pseudo header, length
@@ -121,6 +129,14 @@ mod tests {
         assert_eq!(tcp_header_len(&packet, 10), None);
         assert_eq!(tcp_header_len(&packet, 28), None);
         assert_eq!(tcp_header_len(&packet, usize::MAX), None);
+    }
+
+    #[test]
+    fn udp_lengths() {
+        let packet = [0, 0, 0, 0, 0, 0, 4, 0xb8, 0, 0];
+        assert_eq!(udp_len(&packet, 2), Some(0x4b8));
+        assert_eq!(udp_len(&packet, 5), None);
+        assert_eq!(udp_len(&packet, usize::MAX), None);
     }
 
     fn ipv6(next: u8) -> Vec<u8> {

@@ -318,9 +318,15 @@ fn large_send(skb: &mut SkBuff, stats: &TxStats, meta: Twd) -> Result<Offload> {
     } else {
         L3Type::Ipv6
     };
-    // CAST: `start` came from a `u32`, and the checksum's length field has 16 bits.
-    let payload_len = len.wrapping_sub(start as u32) as u16;
-    headers::remove_length(head, start + check, payload_len).ok_or(EINVAL)?;
+    // The length that the stack put into the sum. In a tunnel it is that of one segment for UDP, which
+    // the header tells.
+    let seeded = if is_tcp {
+        // CAST: `start` came from a `u32`, and the checksum's length field has 16 bits.
+        len.wrapping_sub(start as u32) as u16
+    } else {
+        headers::udp_len(head, start).ok_or(EINVAL)?
+    };
+    headers::remove_length(head, start + check, seeded).ok_or(EINVAL)?;
 
     stats.xmit.lso.add(segs.into());
     let headers_len = (start as u32).wrapping_add(l4_len);
@@ -354,6 +360,10 @@ pub fn features_check(skb: &SkBuff, features: u64) -> u64 {
     {
         return features & !(features::CSUM_MASK | features::GSO_MASK);
     }
+    // It would be padded as a whole, and then the padding cut into segments.
+    if skb.len() < MIN_FRAME_LEN && skb.is_gso() {
+        return features & !features::GSO_MASK;
+    }
     if !skb.encapsulation() || !skb.is_gso() {
         return features;
     }
@@ -366,13 +376,19 @@ fn features_check_tunnel(skb: &SkBuff, mut features: u64) -> u64 {
     if features & features::TSO_MANGLEID == 0 {
         features &= !features::TSO;
     }
+    // The stack computes the outer checksum of a partial segment as if the inner one contained the
+    // length of all segments, which is so for TCP and not for UDP.
+    let gso_type = skb.gso_type();
+    if gso_type & gso::UDP_L4 != 0 && gso_type & (gso::GRE_CSUM | gso::UDP_TUNNEL_CSUM) != 0 {
+        features &= !features::GSO_UDP_L4;
+    }
     // Other tunnels are left to partial segmentation.
-    if skb.gso_type() & gso::IPXIP6 == 0 {
+    if gso_type & gso::IPXIP6 == 0 {
         return features;
     }
     let network = skb.network_offset();
     let inner = skb.inner_network_offset();
-    let native = skb.gso_type() & gso::TCPV4 == 0
+    let native = gso_type & gso::TCPV4 == 0
         && inner.wrapping_sub(network) % 2 == 0
         // CAST: Offsets in a packet fit.
         && headers::ipv6_in_ipv6(skb.linear(), network as usize) == Some(inner as usize);

@@ -33,6 +33,12 @@ pub mod gso {
     pub const TCPV6: u32 = bindings::SKB_GSO_TCPV6 as u32;
     /// In an IPv6 tunnel.
     pub const IPXIP6: u32 = bindings::SKB_GSO_IPXIP6 as u32;
+    /// UDP, into datagrams.
+    pub const UDP_L4: u32 = bindings::SKB_GSO_UDP_L4 as u32;
+    /// In a GRE tunnel with checksums.
+    pub const GRE_CSUM: u32 = bindings::SKB_GSO_GRE_CSUM as u32;
+    /// In a tunnel over UDP with checksums.
+    pub const UDP_TUNNEL_CSUM: u32 = bindings::SKB_GSO_UDP_TUNNEL_CSUM as u32;
 }
 
 /// Why a packet is thrown away, a subset of `enum skb_drop_reason`.
