@@ -7,6 +7,7 @@ from . import (  # noqa: F401
     traffic,
     integrity,
     offload,
+    segmentation,
     ethtool,
     netdev,
     queues,

@@ -84,6 +84,12 @@ def read(guest: Guest) -> Netdev:
     )
 
 
+def totals(guest: Guest) -> dict[str, int]:
+    """Only the counters of the whole interface under test."""
+    (reply, *_), = _ask(guest, (_family(guest), _DUMP, _QSTATS_GET, _attribute(1, _index(guest))))
+    return _counters(_attributes(reply[4:]))
+
+
 def set_napi(guest: Guest, napi: int, defer_hard_irqs: int, gro_flush_timeout: int) -> None:
     """Sets what a NAPI context waits for before it unmasks its interrupt; times in ns."""
     body = _attribute(_NAPI_ID, napi) + _attribute(_DEFER_HARD_IRQS, defer_hard_irqs)

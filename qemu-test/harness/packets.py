@@ -49,27 +49,50 @@ def pseudo_sum(flow: Flow, length: int) -> int:
     return ones_sum(ip(flow.source) + ip(flow.destination), flow.protocol + length)
 
 
-def internet(flow: Flow, payload: bytes, extra: bytes = b"", fragment: int = 0) -> bytes:
-    """Ethertype, IP header and payload. `extra` are IPv4 options."""
+def internet(
+    flow: Flow,
+    payload: bytes,
+    extra: bytes = b"",
+    fragment: int = 0,
+    identification: int = 0x1234,
+    more: int = 0,
+) -> bytes:
+    """Ethertype, IP header and payload, of which `more` bytes follow. `extra` are IPv4 options."""
     if flow.version == 6:
-        header = struct.pack(">HIHBB", IPV6, 6 << 28, len(payload), flow.protocol, 64)
+        header = struct.pack(">HIHBB", IPV6, 6 << 28, len(payload) + more, flow.protocol, 64)
         return header + ip(flow.source) + ip(flow.destination) + payload
     words = (20 + len(extra)) // 4
-    size = words * 4 + len(payload)
-    head = struct.pack(">BBHHHBBH", 0x40 | words, 0, size, 0x1234, fragment, 64, flow.protocol, 0)
+    size = words * 4 + len(payload) + more
+    head = struct.pack(">BBHHHBBH", 0x40 | words, 0, size, identification, fragment, 64, flow.protocol, 0)
     header = head + ip(flow.source) + ip(flow.destination) + extra
     total = 0xFFFF ^ ones_sum(header)
     return struct.pack(">H", IPV4) + header[:10] + struct.pack(">H", total) + header[12:] + payload
 
 
+def large(
+    flow: Flow, length: int, flags: int = 0x18, options: bytes = b"", sequence: int = 1000
+) -> bytes:
+    """A TCP or UDP header for `length` bytes of payload, its checksum partial as a stack leaves it."""
+    header = transport(flow, b"", "partial", flags, options, sequence)
+    total = pseudo_sum(flow, len(header) + length)
+    if flow.protocol == UDP:
+        return header[:4] + struct.pack(">HH", 8 + length, total)
+    return header[:16] + struct.pack(">H", total) + header[18:]
+
+
 def transport(
-    flow: Flow, payload: bytes, checksum: str = "good", flags: int = 0x18, options: bytes = b""
+    flow: Flow,
+    payload: bytes,
+    checksum: str = "good",
+    flags: int = 0x18,
+    options: bytes = b"",
+    sequence: int = 1000,
 ) -> bytes:
     """A TCP or UDP header and payload. `checksum` is good, bad, or partial as a stack leaves it."""
     if flow.protocol == TCP:
         words = 5 + len(options) // 4
         ports = flow.sport, flow.dport
-        header = struct.pack(">HHIIBBHHH", *ports, 1000, 2000, words << 4, flags, 0x1000, 0, 0)
+        header = struct.pack(">HHIIBBHHH", *ports, sequence, 2000, words << 4, flags, 0x1000, 0, 0)
         header += options
         at = 16
     else:

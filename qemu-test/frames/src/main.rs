@@ -17,6 +17,8 @@
 //!
 //! `send` hands packets to a driver as the stack would: each line of its input is a `virtio_net_hdr`
 //! and the packet behind it, in hexadecimal digits. The header can ask for checksums and segmentation.
+//! A number after a space is that of bytes which the packet has behind the digits. They are random,
+//! and the same whenever the same line is sent.
 
 mod kinds;
 mod packet_socket;
@@ -38,6 +40,8 @@ const TRAILER: usize = MARK.len() + 4;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a mirror waits for frames.
 const MIRROR_PATIENCE: Duration = Duration::from_secs(60);
+/// Length of a `virtio_net_hdr`.
+const OFFLOAD_HEADER: usize = 10;
 /// Reports of single frames before the rest is only counted.
 const REPORTS: usize = 10;
 
@@ -137,13 +141,41 @@ fn mirror(interface: &str) -> Result<Tally, Error> {
 fn send(interface: &str) -> Result<Tally, Error> {
     let socket = PacketSocket::open(interface, PATIENCE)?;
     socket.take_offload_headers()?;
+    let link = std::fs::read_to_string(format!("/sys/class/net/{interface}/type"))?;
+    let ethernet = link.trim().parse() == Ok(libc::ARPHRD_ETHER);
     let mut tally = Tally::default();
     for line in std::io::stdin().lock().lines() {
-        socket.send(&bytes(line?.trim())?)?;
+        let packet = packet(line?.trim())?;
+        if ethernet {
+            socket.send(&packet)?;
+        } else {
+            socket.send_as(protocol(&packet)?, &packet)?;
+        }
         tally.sent += 1;
         tally.same += 1;
     }
     Ok(tally)
+}
+
+/// The ethertype of an IP packet behind its `virtio_net_hdr`, for interfaces without Ethernet.
+fn protocol(packet: &[u8]) -> Result<u16, Error> {
+    match packet.get(OFFLOAD_HEADER).map(|byte| byte >> 4) {
+        Some(4) => Ok(kinds::IPV4),
+        Some(6) => Ok(kinds::IPV6),
+        _ => Err("a packet that is not IP for an interface that is not Ethernet".into()),
+    }
+}
+
+/// What a line of the input of `send` stands for.
+fn packet(line: &str) -> Result<Vec<u8>, Error> {
+    let (digits, more) = line.split_once(' ').unwrap_or((line, "0"));
+    let mut packet = bytes(digits)?;
+    let seed = packet.iter().fold(1, |seed: u64, byte| {
+        seed.wrapping_mul(31).wrapping_add(u64::from(*byte))
+    });
+    let mut rng = Rng::with_seed(seed);
+    packet.extend(std::iter::repeat_with(|| rng.u8(..)).take(more.parse()?));
+    Ok(packet)
 }
 
 fn bytes(digits: &str) -> Result<Vec<u8>, Error> {

@@ -22,6 +22,7 @@ const RECEIVE_QUEUE_BYTES: libc::c_int = 64 << 20;
 /// An open packet socket, bound to one interface and all protocols.
 pub struct PacketSocket {
     fd: OwnedFd,
+    index: libc::c_int,
     buffer: Vec<u8>,
 }
 
@@ -59,11 +60,7 @@ impl PacketSocket {
             tv_usec: patience.subsec_micros().into(),
         };
         set(&fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &wait)?;
-        // SAFETY: all fields of sockaddr_ll are integers, for which zero is a value.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-        address.sll_ifindex = index as libc::c_int;
+        let address = address(index as libc::c_int, libc::ETH_P_ALL as u16);
         // SAFETY: the pointer and the length are those of `address`, a sockaddr_ll.
         check(unsafe {
             libc::bind(
@@ -74,6 +71,7 @@ impl PacketSocket {
         })?;
         Ok(Self {
             fd,
+            index: index as libc::c_int,
             buffer: vec![0; BUFFER],
         })
     }
@@ -97,11 +95,29 @@ impl PacketSocket {
         // SAFETY: pointer and length are those of `frame`.
         let sent =
             unsafe { libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-        match usize::try_from(sent) {
-            Ok(length) if length == frame.len() => Ok(()),
-            Ok(_) => Err(io::ErrorKind::WriteZero.into()),
-            Err(_) => Err(io::Error::last_os_error()),
-        }
+        all_sent(sent, frame.len())
+    }
+
+    /// Sends one packet of protocol `ethertype`, which it does not say itself, on an interface
+    /// without a link layer header.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub fn send_as(&self, ethertype: u16, packet: &[u8]) -> io::Result<()> {
+        let to = address(self.index, ethertype);
+        // SAFETY: pointers and lengths are those of `packet` and of `to`, a sockaddr_ll.
+        let sent = unsafe {
+            libc::sendto(
+                self.fd.as_raw_fd(),
+                packet.as_ptr().cast(),
+                packet.len(),
+                0,
+                (&raw const to).cast(),
+                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+            )
+        };
+        all_sent(sent, packet.len())
     }
 
     /// Waits for the next received frame, with its VLAN tag; `None` when none comes in time.
@@ -141,6 +157,25 @@ impl PacketSocket {
             frame.splice(ADDRESSES..ADDRESSES, tag);
         }
         Ok(Some(frame))
+    }
+}
+
+/// An interface and an ethertype.
+fn address(index: libc::c_int, ethertype: u16) -> libc::sockaddr_ll {
+    // SAFETY: all fields of sockaddr_ll are integers, for which zero is a value.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = ethertype.to_be();
+    address.sll_ifindex = index;
+    address
+}
+
+/// What send(2) has returned for `length` bytes.
+fn all_sent(sent: libc::ssize_t, length: usize) -> io::Result<()> {
+    match usize::try_from(sent) {
+        Ok(sent) if sent == length => Ok(()),
+        Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+        Err(_) => Err(io::Error::last_os_error()),
     }
 }
 
