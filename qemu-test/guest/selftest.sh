@@ -2,6 +2,9 @@
 #
 # Functions that run the kernel's own selftests in the guest. To be sourced after lib.sh.
 
+# The tests have 192.0.2.0/24 and 2001:db8::/64 for themselves: they put them into tunnels over the cable.
+NEAR4=203.0.113.1 FAR4=203.0.113.2
+NEAR6=2001:db8:3::1 FAR6=2001:db8:3::2
 SELFTEST_GROUP=/sys/fs/cgroup/selftest
 # Addresses behind the near end, for tests that put a network namespace there.
 NEAR_PREFIX6=2001:db8:2::
