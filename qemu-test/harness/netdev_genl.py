@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The generic netlink family "netdev": queues, NAPI contexts and their statistics.
+"""The generic netlink family "netdev": queues, NAPI contexts and their statistics. And a bit of "ethtool".
 
 Requests are put together here and travel through socat in the guest, so the guest needs no program
 of its own for them. Numbers are those of include/uapi/linux/netdev.h.
@@ -16,6 +16,8 @@ _ERROR, _DONE = 2, 3
 _REQUEST, _ACKNOWLEDGE, _DUMP = 0x1, 0x4, 0x300
 _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 3, 1, 2
 _QUEUE_GET, _NAPI_GET, _QSTATS_GET, _NAPI_SET = 10, 11, 12, 14
+# Of the family "ethtool", in include/uapi/linux/ethtool_netlink.h.
+_RINGS_GET, _RINGS_SET, _RINGS_HEADER, _HDS_THRESH, _NESTED = 15, 16, 1, 17, 0x8000
 _TYPES = ("rx", "tx")
 _NAPI_ID, _DEFER_HARD_IRQS, _GRO_FLUSH_TIMEOUT = 2, 5, 6
 _STATISTICS = dict(
@@ -97,12 +99,25 @@ def set_napi(guest: Guest, napi: int, defer_hard_irqs: int, gro_flush_timeout: i
     _ask(guest, (_family(guest), _ACKNOWLEDGE, _NAPI_SET, body))
 
 
+def header_threshold(guest: Guest) -> int:
+    """From how many bytes on headers are cut, which the program ethtool cannot tell yet."""
+    body = _raw(_RINGS_HEADER | _NESTED, _attribute(1, _index(guest)))
+    (reply, *_), = _ask(guest, (_family(guest, "ethtool"), _ACKNOWLEDGE, _RINGS_GET, body))
+    return _int(_attributes(reply[4:])[_HDS_THRESH])
+
+
+def set_header_threshold(guest: Guest, value: int) -> None:
+    """Sets it."""
+    body = _raw(_RINGS_HEADER | _NESTED, _attribute(1, _index(guest))) + _attribute(_HDS_THRESH, value)
+    _ask(guest, (_family(guest, "ethtool"), _ACKNOWLEDGE, _RINGS_SET, body))
+
+
 def _index(guest: Guest) -> int:
     return int(guest.check('cat "/sys/class/net/$(near_if)/ifindex"'))
 
 
-def _family(guest: Guest) -> int:
-    body = _raw(_FAMILY_NAME, b"netdev\0")
+def _family(guest: Guest, name: str = "netdev") -> int:
+    body = _raw(_FAMILY_NAME, name.encode() + b"\0")
     (reply, *_), = _ask(guest, (_CONTROLLER, _ACKNOWLEDGE, _GET_FAMILY, body))
     return _int(_attributes(reply[4:])[_FAMILY_ID])
 

@@ -159,9 +159,14 @@ class Guest(Control):
             time.sleep(0.5)
             raise GuestError("the guest's kernel has died")
 
+    @property
+    def tap_path(self) -> Path:
+        """The socket of the tap on the cable, which the guest's Spec must ask for."""
+        return self._directory / "tap"
+
     def wire(self) -> Wire:
-        """Opens the tap on the cable, which the guest's Spec must ask for."""
-        return Wire(self._directory / "tap")
+        """Opens the tap on the cable."""
+        return Wire(self.tap_path)
 
     def check_healthy(self, allowed: tuple[str, ...] = ()) -> None:
         """Raises when the console or the emulated NIC tells of trouble."""

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-//! usage: frames NEAR NEAR_MAC FAR FAR_MAC out|in LONGEST [SEED]
-//!        frames wire SOCKET NEAR_MAC FAR_MAC LONGEST [SEED]
+//! usage: frames NEAR NEAR_MAC FAR FAR_MAC out|in LENGTHS [SEED]
+//!        frames wire SOCKET NEAR_MAC FAR_MAC LENGTHS [SEED]
 //!        frames mirror INTERFACE
 //!        frames send INTERFACE <PACKETS
 //!
-//! The first form sends frames of every length from 60 bytes to LONGEST through the cable, from the
+//! LENGTHS is the longest frame, or FIRST-LAST. Without FIRST it is 60 bytes.
+//!
+//! The first form sends frames of every length of these through the cable, from the
 //! interface NEAR of this namespace to FAR of the namespace `far` or back, and compares what arrives
 //! byte for byte. Each kind of frame also comes with the lengths around every boundary of a NIC.
 //!
@@ -29,6 +31,7 @@ use packet_socket::{enter_namespace, PacketSocket};
 use port::{Port, Wire};
 use std::collections::HashMap;
 use std::io::BufRead;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -66,20 +69,20 @@ fn run() -> Result<Tally, Error> {
     match words.as_slice() {
         ["mirror", interface] => mirror(interface),
         ["send", interface] => send(interface),
-        ["wire", socket, near_mac, far_mac, longest, seed @ ..] => {
+        ["wire", socket, near_mac, far_mac, lengths, seed @ ..] => {
             let receiver = Wire::open(socket.as_ref(), PATIENCE)?;
             let sender = Box::new(receiver.try_clone()?);
             let macs = [address(near_mac)?, address(far_mac)?];
-            exchange(sender, Box::new(receiver), macs, longest, seed)
+            exchange(sender, Box::new(receiver), macs, lengths, seed)
         }
-        [near, near_mac, far, far_mac, direction, longest, seed @ ..] => {
+        [near, near_mac, far, far_mac, direction, lengths, seed @ ..] => {
             let near_socket = Box::new(PacketSocket::open(near, PATIENCE)?);
             enter_namespace("far")?;
             let far_socket = Box::new(PacketSocket::open(far, PATIENCE)?);
             let (near_mac, far_mac) = (address(near_mac)?, address(far_mac)?);
             match *direction {
-                "out" => exchange(near_socket, far_socket, [far_mac, near_mac], longest, seed),
-                "in" => exchange(far_socket, near_socket, [near_mac, far_mac], longest, seed),
+                "out" => exchange(near_socket, far_socket, [far_mac, near_mac], lengths, seed),
+                "in" => exchange(far_socket, near_socket, [near_mac, far_mac], lengths, seed),
                 _ => Err("direction: out or in".into()),
             }
         }
@@ -92,7 +95,7 @@ fn exchange(
     sender: Box<dyn Port>,
     receiver: Box<dyn Port>,
     macs: [[u8; 6]; 2],
-    longest: &str,
+    lengths: &str,
     seed: &[&str],
 ) -> Result<Tally, Error> {
     let seed = seed.first().map_or(Ok(1), |word| word.parse())?;
@@ -103,7 +106,13 @@ fn exchange(
         tally: Tally::default(),
     };
     let mut rng = Rng::with_seed(seed);
-    let plan = plan(&mut rng, longest.parse()?);
+    let (first, last) = lengths.split_once('-').unwrap_or(("", lengths));
+    let first = if first.is_empty() {
+        Ok(SHORTEST)
+    } else {
+        first.parse()
+    };
+    let plan = plan(&mut rng, first?.max(SHORTEST)..=last.parse()?);
     for (batch, work) in plan.chunks(IN_FLIGHT).enumerate() {
         for (index, &(kind, length)) in work.iter().enumerate() {
             let number = u32::try_from(batch * IN_FLIGHT + index)?;
@@ -186,20 +195,30 @@ fn bytes(digits: &str) -> Result<Vec<u8>, Error> {
 }
 
 /// Which frames to send: kind and length in bytes without the FCS.
-fn plan(rng: &mut Rng, longest: usize) -> Vec<(&'static kinds::Kind, usize)> {
+fn plan(rng: &mut Rng, lengths: RangeInclusive<usize>) -> Vec<(&'static kinds::Kind, usize)> {
     let mut plan = Vec::new();
-    for length in SHORTEST..=longest {
+    for length in lengths.clone() {
         plan.push((fitting(rng, length), length));
     }
     let edges = [
-        60usize, 64, 128, 256, 512, 1024, 1514, 2048, 4096, 8192, longest,
+        60usize,
+        64,
+        128,
+        256,
+        512,
+        1024,
+        1514,
+        2048,
+        4096,
+        8192,
+        *lengths.end(),
     ];
     for kind in kinds::ALL {
         for length in edges
             .iter()
             .flat_map(|edge| edge.saturating_sub(1)..=edge + 1)
         {
-            if (least(kind)..=longest).contains(&length) {
+            if least(kind) <= length && lengths.contains(&length) {
                 plan.push((kind, length));
             }
         }

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where received frames land, what becomes of bad ones, and receive rings that run dry."""
+
+from harness import netdev_genl, packets, rxtrace
+from harness.case import case, same
+from harness.packets import SERVICE_VLAN, TCP, UDP, VLAN, Flow
+from harness.vm import Guest
+
+from .integrity import NEAR_LONGEST, mirrored
+
+V4 = ("198.51.100.1", "192.0.2.1")
+V6 = ("2001:db8:7::1", "2001:db8::1")
+# A buffer for payload, bytes.
+FRAGMENT = 4096
+# With a smaller threshold headers are split from payload, wherever they end.
+SPLIT_BELOW = 256
+DEFAULT, LARGEST = 1536, 3584
+# What a buffer holds of a header behind its headroom and before its tailroom, which the driver asks for.
+HOLDS = FRAGMENT - 256 - 320
+
+
+def _set(guest: Guest, threshold: int) -> None:
+    guest.check("ready 1500")
+    netdev_genl.set_header_threshold(guest, threshold)
+    same("threshold", netdev_genl.header_threshold(guest), threshold)
+    guest.check("ready 1500")
+
+
+def _frame(guest: Guest, packet: bytes, length: int, *tags: tuple[int, int]) -> bytes:
+    """A frame of `length` bytes to the NIC under test that begins with a packet."""
+    near = guest.check('cat "/sys/class/net/$(near_if)/address"').strip()
+    return packets.frame(near, "02:00:00:00:5e:ed", packet, *tags).ljust(length, b"\x5a")
+
+
+def _frags(length: int) -> int:
+    """The number of buffers that take so many bytes of payload."""
+    return -(-length // FRAGMENT)
+
+
+def _lands(guest: Guest, frames: list[tuple[bytes, int]]) -> None:
+    """Receives frames, each with the length of what has to be in the header buffer."""
+    got = rxtrace.receive(guest, [frame for frame, _ in frames])
+    same("frames received", len(got), len(frames))
+    for packet, (frame, header) in zip(got, frames):
+        want = (len(frame), header, _frags(len(frame) - header))
+        same(f"length, header and fragments of {frame[12:48].hex()}", (packet.length, packet.linear, packet.frags), want)
+
+
+@case(rows=(14, 17))
+def header_threshold_cuts(guest: Guest) -> None:
+    """From 256 bytes on, that many bytes of a frame are in its header buffer, whatever they are."""
+    guest.check("ready 1500; ethtool -L $(near_if) combined 1")
+    for threshold in (SPLIT_BELOW, DEFAULT, LARGEST):
+        _set(guest, threshold)
+        header = min(threshold, HOLDS)
+        edges = [header + more for more in (-1, 0, 1, FRAGMENT, FRAGMENT + 1)]
+        lengths = [length for length in (201, 1000, *edges, NEAR_LONGEST) if length > 200]
+        plain = packets.internet(Flow(*V4, UDP, 5, 6), bytes(8))
+        _lands(guest, [(_frame(guest, plain, length), min(length, header)) for length in lengths])
+        mirrored(guest, f"{header - 40}-{threshold + 40}")
+    _set(guest, DEFAULT)
+    guest.check("ethtool -L $(near_if) combined 2; ready 1500")
+
+
+def _split(guest: Guest) -> list[tuple[bytes, int]]:
+    """Frames with headers of every length the parser knows, and where these end."""
+    frames = []
+    for tags in ((), ((VLAN, 7),), ((SERVICE_VLAN, 8), (VLAN, 9))):
+        for ends in (V4, V6):
+            for protocol, options in ((UDP, b""), (TCP, b""), (TCP, bytes([1]) * 12), (TCP, bytes([1]) * 40)):
+                flow = Flow(*ends, protocol, 5, 6)
+                segment = packets.transport(flow, bytes(300), options=options)
+                frame = _frame(guest, packets.internet(flow, segment), 0, *tags)
+                frames.append((frame, len(frame) - 300))
+            # Of what is not TCP or UDP, the network header ends it.
+            unknown = _frame(guest, packets.internet(Flow(*ends, 99), bytes(250)), 0, *tags)
+            frames.append((unknown, len(unknown) - 250))
+    many = packets.internet(Flow(*V4, UDP, 5, 6), packets.transport(Flow(*V4, UDP, 5, 6), bytes(222)), bytes([1]) * 40)
+    frames.append((_frame(guest, many, 0), 14 + 60 + 8))
+    experimental = _frame(guest, packets.EXPERIMENTAL.to_bytes(2, "big"), 300)
+    frames.append((experimental, 14))
+    return frames
+
+
+@case(rows=(14, 17))
+def headers_split_from_payload(guest: Guest) -> None:
+    """Below 256 bytes, headers are in one buffer and payload in others, whatever the threshold is."""
+    guest.check("ready 1500; ethtool -L $(near_if) combined 1")
+    for threshold in (0, 1, SPLIT_BELOW - 1):
+        _set(guest, threshold)
+        _lands(guest, _split(guest))
+        mirrored(guest, "60-400")
+    mirrored(guest, f"{NEAR_LONGEST - 20}-{NEAR_LONGEST}")
+    try:
+        netdev_genl.set_header_threshold(guest, LARGEST + 1)
+    except netdev_genl.NetlinkError:
+        pass
+    else:
+        raise AssertionError("a threshold that no buffer holds was taken")
+    _set(guest, DEFAULT)
+    guest.check("ethtool -L $(near_if) combined 2; ready 1500")
