@@ -12,9 +12,25 @@ use fbnic_model::mac::{Fec, LinkMode, Speed};
 use net_backend::CableSpec;
 
 const AFTER_HELP: &str = "\
-EXAMPLE
-  One NIC whose cable ends at a passt process that listens on wire.sock:
+CABLES
+  A stream carries frames as QEMU's -netdev stream does: four bytes of length, most significant
+  first, then the frame. The link of the NIC is down while there is no peer. An end that
+  connects tries again until there is one; an end that listens serves one peer after the other.
 
+  With a tap the link goes with the interface when somebody deletes it, and comes back with one of
+  that name. Bringing the interface up and giving it addresses is up to its owner, for example:
+
+    ip tuntap add mode tap user $USER fbnic0; ip address add 192.0.2.2/24 dev fbnic0
+    ip link set fbnic0 up; fbnic-emu --socket nic.sock --cable tap:fbnic0
+
+  Two NICs in one process that are given no --cable are joined in memory. Any other NIC without
+  one gets null.
+
+EXAMPLES
+  One NIC with a way out through passt, which needs no rights. passt goes on listening when
+  fbnic-emu ends, and fbnic-emu finds a passt that is started again:
+
+    passt --foreground --socket wire.sock &
     fbnic-emu --socket nic.sock --cable unix:wire.sock &
     qemu-system-x86_64 -M q35,memory-backend=mem -m 1G \\
       -object memory-backend-memfd,id=mem,size=1G,share=on \\
@@ -25,9 +41,12 @@ EXAMPLE
   The guest's memory must be a shared memfd, and the NIC belongs behind a root port.
   Start fbnic-emu first: QEMU connects once and does not try again.
 
-  Two NICs back to back, with an in-memory cable between them:
+  Two NICs back to back, of one process or of two:
 
     fbnic-emu --socket a.sock --socket b.sock
+
+    fbnic-emu --socket a.sock --cable unix-listen:wire.sock &
+    fbnic-emu --socket b.sock --cable unix:wire.sock &
 
 SIGNALS
   SIGINT and SIGTERM remove the sockets and end the process. A guest that resets, reloads
@@ -48,7 +67,8 @@ pub struct Args {
     #[arg(short, long, value_name = "ADDRESS")]
     pub mac: Vec<MacAddress>,
 
-    #[arg(short, long, value_name = "CABLE", help = net_backend::CABLE_HELP)]
+    #[arg(short, long, value_name = "CABLE", help = "What the cable of a NIC leads to, one per NIC in the order of --socket",
+        long_help = cable_help())]
     pub cable: Vec<CableSpec>,
 
     /// Write every frame on the cable to this pcap file, one per NIC in the order of --socket
@@ -106,6 +126,13 @@ pub struct Args {
     /// Log errors only
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
+}
+
+fn cable_help() -> String {
+    format!(
+        "What the cable of a NIC leads to, one per NIC in the order of --socket\n\n{}",
+        net_backend::CABLE_HELP
+    )
 }
 
 impl Args {

@@ -7,6 +7,7 @@ mod socket;
 mod vfio;
 
 use std::io;
+use std::iter;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use std::thread::{self, JoinHandle};
 use clap::{CommandFactory, Parser};
 use fbnic_model::{Config, Device};
 use log::LevelFilter;
-use net_backend::Endpoint;
+use net_backend::pcap::Captured;
+use net_backend::{CableSpec, Endpoint};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -107,19 +109,22 @@ fn run(args: &Args) -> io::Result<()> {
     Ok(())
 }
 
-/// The cable of each NIC: as told, else in memory between two, else nothing.
+/// The cable of each NIC: as told, else in memory between two, else nothing; beside it a capture.
 fn cables(args: &Args) -> io::Result<Vec<Box<dyn Endpoint>>> {
-    if args.cable.is_empty() && args.pcap.is_empty() && args.socket.len() == 2 {
+    let mut cables = if args.cable.is_empty() && args.socket.len() == 2 {
         let (a, b) = net_backend::pair()?;
-        return Ok(vec![a, b]);
+        vec![a, b]
+    } else {
+        let told = args.cable.iter().chain(iter::repeat(&CableSpec::Null));
+        told.take(args.socket.len())
+            .map(net_backend::open)
+            .collect::<io::Result<Vec<_>>>()?
+    };
+    for (index, path) in args.pcap.iter().enumerate() {
+        let cable = cables.remove(index);
+        cables.insert(index, Box::new(Captured::new(cable, path)?));
     }
-    (0..args.socket.len())
-        .map(|index| {
-            let pcap = args.pcap.get(index).map(|path| path.as_path());
-            let null = net_backend::CableSpec::Null;
-            net_backend::open(args.cable.get(index).unwrap_or(&null), pcap)
-        })
-        .collect()
+    Ok(cables)
 }
 
 fn device(args: &Args, index: usize, cable: Box<dyn Endpoint>) -> io::Result<Arc<Device>> {

@@ -19,9 +19,16 @@ impl Drop for SocketPath {
 }
 
 /// Listens at `path`, replacing a socket whose owner has died.
+///
+/// The path comes into being when connections are already taken, so whoever waits for it to appear
+/// need not try again.
 pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketPath)> {
     remove_stale(path)?;
-    let listener = UnixListener::bind(path)?;
+    // Between binding and listening, which are two steps, a socket refuses connections.
+    let early = SocketPath(path.with_file_name(format!(".{}", std::process::id())));
+    remove_stale(&early.0)?;
+    let listener = UnixListener::bind(&early.0)?;
+    fs::rename(&early.0, path)?;
     Ok((listener, SocketPath(path.to_path_buf())))
 }
 
@@ -61,6 +68,8 @@ mod tests {
         assert_eq!(listen(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(guard);
         assert!(!path.exists());
+        let early = path.with_file_name(format!(".{}", std::process::id()));
+        assert!(!early.exists());
     }
 
     #[test]

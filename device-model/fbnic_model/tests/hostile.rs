@@ -125,7 +125,7 @@ impl Victim {
                 fec: Fec::Rs,
             },
             firmware: FwConfig::default(),
-            cable: net_backend::open(&net_backend::CableSpec::Loopback, None).unwrap(),
+            cable: net_backend::open(&net_backend::CableSpec::Loopback).unwrap(),
         })
         .unwrap();
         let victim = Self { device, ram };

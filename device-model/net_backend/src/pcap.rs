@@ -56,9 +56,13 @@ impl Captured {
     ///
     /// # Errors
     ///
-    /// Fails when the file cannot be created or its header not be written.
+    /// Fails when the file cannot be created or its header not be written. The error names the file.
     pub fn new(inner: Box<dyn Endpoint>, path: &Path) -> io::Result<Self> {
-        let writer = Writer::new(BufWriter::new(File::create(path)?))?;
+        let writer = File::create(path)
+            .and_then(|file| Writer::new(BufWriter::new(file)))
+            .map_err(|error| {
+                io::Error::new(error.kind(), format!("--pcap {}: {error}", path.display()))
+            })?;
         Ok(Self {
             inner,
             writer: Some(writer),

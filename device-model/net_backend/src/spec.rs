@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The cable as the user writes it.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::local::{loopback, Null};
-use crate::pcap::Captured;
 use crate::stream::{Address, Stream};
 use crate::tap::Tap;
 use crate::Endpoint;
@@ -18,7 +18,7 @@ unix:PATH              connect to a Unix socket: QEMU -netdev stream,server=on, 
 unix-listen:PATH       wait for a peer on a Unix socket, for example another fbnic-emu
 tcp:HOST:PORT          connect over TCP
 tcp-listen:HOST:PORT   wait for a peer over TCP
-tap:NAME               a tap interface of this machine
+tap:NAME               a tap interface of this machine, made if it is not there
 loopback               every frame comes back
 null                   link up, every frame is swallowed";
 
@@ -63,26 +63,37 @@ fn resolve(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| format!("\"{text}\" has no address"))
 }
 
-/// Opens a cable, with a capture file beside it where `pcap` names one.
+impl fmt::Display for CableSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(address) => address.fmt(f),
+            Self::Listen(Address::Unix(path)) => write!(f, "unix-listen:{}", path.display()),
+            Self::Listen(Address::Tcp(address)) => write!(f, "tcp-listen:{address}"),
+            Self::Tap(name) => write!(f, "tap:{name}"),
+            Self::Loopback => f.write_str("loopback"),
+            Self::Null => f.write_str("null"),
+        }
+    }
+}
+
+/// Opens a cable.
 ///
 /// A stream that cannot connect is no error: it keeps trying, with the link down.
 ///
 /// # Errors
 ///
-/// Fails when the address cannot be listened on, the tap not be opened, or the
-/// capture file not be created.
-pub fn open(spec: &CableSpec, pcap: Option<&Path>) -> io::Result<Box<dyn Endpoint>> {
-    let cable: Box<dyn Endpoint> = match spec {
-        CableSpec::Connect(address) => Box::new(Stream::connect(address.clone())),
-        CableSpec::Listen(address) => Box::new(Stream::listen(address)?),
-        CableSpec::Tap(name) => Box::new(Tap::open(name)?),
-        CableSpec::Loopback => Box::new(loopback()?),
-        CableSpec::Null => Box::new(Null::default()),
+/// Fails when the address cannot be listened on or the tap not be opened. The error names the cable.
+pub fn open(spec: &CableSpec) -> io::Result<Box<dyn Endpoint>> {
+    let opened = || -> io::Result<Box<dyn Endpoint>> {
+        Ok(match spec {
+            CableSpec::Connect(address) => Box::new(Stream::connect(address.clone())),
+            CableSpec::Listen(address) => Box::new(Stream::listen(address)?),
+            CableSpec::Tap(name) => Box::new(Tap::open(name)?),
+            CableSpec::Loopback => Box::new(loopback()?),
+            CableSpec::Null => Box::new(Null::default()),
+        })
     };
-    Ok(match pcap {
-        Some(path) => Box::new(Captured::new(cable, path)?),
-        None => cable,
-    })
+    opened().map_err(|error| io::Error::new(error.kind(), format!("--cable {spec}: {error}")))
 }
 
 #[cfg(test)]
@@ -99,10 +110,15 @@ mod tests {
                 "tcp:127.0.0.1:5",
                 CableSpec::Connect(Address::Tcp(([127, 0, 0, 1], 5).into())),
             ),
+            (
+                "tcp-listen:[::1]:5",
+                CableSpec::Listen(Address::Tcp("[::1]:5".parse().unwrap())),
+            ),
             ("tap:tap0", CableSpec::Tap("tap0".into())),
             ("loopback", CableSpec::Loopback),
             ("null", CableSpec::Null),
         ] {
+            assert_eq!(spec.to_string(), text);
             assert_eq!(text.parse(), Ok(spec));
         }
     }

@@ -113,7 +113,7 @@ fn device() -> Device {
         link: LinkMode { speed, fec },
         firmware: FwConfig::default(),
         seed: 0,
-        cable: net_backend::open(&net_backend::CableSpec::Loopback, None).unwrap(),
+        cable: net_backend::open(&net_backend::CableSpec::Loopback).unwrap(),
     })
     .unwrap()
 }
