@@ -19,6 +19,7 @@ from . import (  # noqa: F401
     failures,
     absence,
     lifecycle,
+    cables,
     hostile,
     soak,
     allocations,

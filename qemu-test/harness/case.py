@@ -30,6 +30,9 @@ class Case:
     """Why the upstream driver fails this test by a fault of its own: FILE:LINE and what is wrong."""
     kernels: tuple[str, ...]
     """The kernels it can run on."""
+    machine: Callable[[str, str], Guest] | None
+    """Makes the guest it wants instead of the usual one, for a driver and an accelerator. Tests in a
+    row that want the same share it."""
 
 
 ALL: list[Case] = []
@@ -42,6 +45,7 @@ def case(
     rows: tuple[int, ...] = (),
     c_bug: str = "",
     kernels: tuple[str, ...] = kernels.NAMES,
+    machine: Callable[[str, str], Guest] | None = None,
 ) -> Callable[[Callable[[Guest], None]], Callable[[Guest], None]]:
     """Makes a function a test. Its name and its docstring are what the report says.
 
@@ -52,7 +56,7 @@ def case(
 
     def register(function: Callable[[Guest], None]) -> Callable[[Guest], None]:
         name = function.__name__.replace("_", "-")
-        ALL.append(Case(name, function, drivers, spoils, allowed, rows, c_bug, kernels))
+        ALL.append(Case(name, function, drivers, spoils, allowed, rows, c_bug, kernels, machine))
         return function
 
     return register

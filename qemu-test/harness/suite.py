@@ -10,6 +10,7 @@ import os
 import queue
 import subprocess
 import sys
+from collections.abc import Callable
 
 import cases
 from selftests import short
@@ -32,11 +33,12 @@ class Session:
         self.number = number
         self.accelerator = accelerator
         self.guest: Guest | None = None
+        self._special: tuple[Callable, Guest] | None = None
         self._boots = 0
 
     def run(self, test: case.Case) -> str:
         """Runs one test and keeps its part of the console. Returns what the test printed."""
-        guest = self.guest or self._boot()
+        guest = self._guest_for(test)
         mark = len(guest.console.text())
         printed = io.StringIO()
         try:
@@ -46,18 +48,40 @@ class Session:
             guest.check_healthy(test.allowed)
         except Exception:
             self._keep(test, guest, mark)
-            self.close()
+            self._end(test)
             raise
         self._keep(test, guest, mark)
         if test.spoils:
-            self.close()
+            self._end(test)
         return printed.getvalue()
 
     def close(self) -> None:
-        """Ends the guest, if there is one."""
+        """Ends the guests there are."""
+        self._end_special()
         if self.guest:
             self.guest.stop()
             self.guest = None
+
+    def _guest_for(self, test: case.Case) -> Guest:
+        if self._special and self._special[0] != test.machine:
+            self._end_special()
+        if not test.machine:
+            return self.guest or self._boot()
+        if not self._special:
+            guest = test.machine(self.driver, self.accelerator)
+            self._special = (test.machine, guest.__enter__())
+        return self._special[1]
+
+    def _end(self, test: case.Case) -> None:
+        if test.machine:
+            self._end_special()
+        else:
+            self.close()
+
+    def _end_special(self) -> None:
+        if self._special:
+            self._special[1].stop()
+            self._special = None
 
     def _boot(self) -> Guest:
         self._boots += 1

@@ -33,6 +33,8 @@ class Spec:
     kernel: kernels.Kernel = field(default_factory=kernels.chosen)
     modules: dict[str, Path] = field(default_factory=lambda: dict(kernels.chosen().modules))
     emulator: Path | None = paths.EMULATOR
+    cable: str = ""
+    """Where the NIC's cable leads, in the words of fbnic-emu; by default to the far end in the guest."""
     emulator_args: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     archives: list[Path] = field(default_factory=list)
@@ -182,7 +184,8 @@ class Guest(Control):
             return
         nic = self._directory / "nic"
         command = [str(self.spec.emulator), "--socket", str(nic)]
-        command += ["--cable", f"unix:{self._directory / 'wire'}", *self.spec.emulator_args]
+        cable = self.spec.cable or f"unix:{self._directory / 'wire'}"
+        command += ["--cable", cable, *self.spec.emulator_args]
         if "--control" not in self.spec.emulator_args:
             command += ["--control", str(self.control_path)]
         self.emulator = self._spawn(command, "emu")
