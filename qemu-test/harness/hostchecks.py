@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import paths, status, treechecks
+from . import circumstances, paths, status, treechecks
 from .command import OTHERS, call, output_of, tracked
 from .report import FAILED, PASSED, Report
 
@@ -35,6 +35,9 @@ def run(report: Report) -> None:
         ("module-symbols-exist", module_symbols),
         ("spdx-headers", spdx_headers),
         ("shell-syntax", shell_syntax),
+        ("bad-start-explained", circumstances.refused_in_time),
+        ("bad-step-explained", circumstances.steps_explain),
+        ("interrupted-step", circumstances.steps_interrupted),
         ("every-row-has-a-test", every_row_has_a_test),
         ("bench-evaluation", bench_evaluation),
         ("selftests-evaluation", selftests_evaluation),

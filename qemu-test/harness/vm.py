@@ -83,18 +83,23 @@ class Guest(Control):
             self.console.path.with_suffix(suffix).unlink(missing_ok=True)
         modules = {n: p for n, p in self.spec.modules.items() if p.exists()}
         archives = [paths.BASE_INITRAMFS, *self.spec.kernel.archives, *self.spec.archives]
-        initramfs.build(self._directory / "initrd", archives, modules, self.spec.files)
+        try:
+            initramfs.build(self._directory / "initrd", archives, modules, self.spec.files)
+        except OSError as error:
+            size = sum(archive.stat().st_size for archive in archives) >> 20
+            raise GuestError(f"{error}: the guest's files need {size + 50} MB free in {self._directory.parent}") from error
         self.start_emulator()
         self.start_qemu()
 
     def start_qemu(self) -> None:
         """Boots the guest and waits until it takes commands."""
         self.qemu = self._spawn(self.qemu_command(), "qemu")
-        self.agent = Agent(self._directory / "agent", self.check_alive)
         try:
+            self.agent = Agent(self._directory / "agent", self.check_alive)
             self.agent.wait_ready(self._patience(self.spec.boot_timeout))
-        except AgentError as error:
-            raise GuestError(f"{error} (booting)") from error
+        except (AgentError, GuestError) as error:
+            advice = "; KVM may not work here, ACCEL=tcg does without" if self.spec.accel == "kvm" else ""
+            raise GuestError(f"{error} (booting{advice})") from error
 
     def stop_qemu(self) -> None:
         """Ends QEMU without a word to the guest. The emulated NIC lives on."""

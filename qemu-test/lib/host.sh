@@ -4,36 +4,38 @@
 
 readonly NEEDED_GB=6
 
-# check_host: everything that could stop a first run, before it has begun.
-check_host() {
-	local missing=() command
-	[ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m)" 'the guest and its kernel are x86-64; use such a machine'
-	for command in apt-get dpkg-deb flock tar unshare perl; do
-		command -v "$command" >/dev/null || missing+=("$command")
+# check_programs PROGRAM...
+check_programs() {
+	local missing=() program
+	for program; do
+		command -v "$program" >/dev/null || missing+=("$program")
 	done
 	[ ${#missing[@]} -eq 0 ] || die "missing on this machine: ${missing[*]}" \
 		'on Debian or Ubuntu: apt-get install apt dpkg util-linux tar perl' \
 		'on other systems: run in a Debian container or virtual machine'
+}
+
+# check_host: everything that could stop a first run, before it has begun.
+check_host() {
+	[ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m)" 'the guest and its kernel are x86-64; use such a machine'
+	check_programs apt-get dpkg-deb tar perl
+	check_namespaces
+	[ "$(id -u)" = 0 ] || check_subordinate_ids
+	check_space "$FBNIC_CACHE" "$NEEDED_GB" 'set FBNIC_CACHE to a folder on a larger disk'
 	perl -MPod::Usage -MTime::HiRes -e 1 2>/dev/null ||
 		die 'perl on this machine lacks its standard modules' 'run: apt-get install perl'
-	[ "$(id -u)" = 0 ] || check_user_namespaces
-	check_space "$FBNIC_CACHE" "$NEEDED_GB" 'set FBNIC_CACHE to a folder on a larger disk'
 }
 
 # check_space DIRECTORY GB ADVICE
 check_space() {
 	local free
-	free=$(df --output=avail -B 1G "$1" | tail -n 1)
-	free=$((free))
+	free=$(df --output=avail -B 1M "$1" | tail -n 1)
+	free=$((free / 1024))
 	[ "$free" -ge "$2" ] || die "$1 has ${free} GB free, $2 GB are needed" "free some space, or $3"
 }
 
-# An ordinary user needs user namespaces with a range of subordinate ids.
-check_user_namespaces() {
-	unshare --user --map-root-user true 2>/dev/null ||
-		die 'ordinary users may not create user namespaces here' \
-			'run as root, or allow it: sysctl kernel.unprivileged_userns_clone=1' \
-			'(Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0)'
+# An ordinary user needs a range of subordinate ids.
+check_subordinate_ids() {
 	command -v newuidmap >/dev/null || die 'newuidmap is missing' 'run: apt-get install uidmap, or run as root'
 	grep -qE "^($(id -un)|$(id -u)):" /etc/subuid 2>/dev/null && grep -qE "^($(id -un)|$(id -u)):" /etc/subgid 2>/dev/null ||
 		die "no subordinate ids for $(id -un)" \
@@ -62,9 +64,11 @@ fetch_mmdebstrap() {
 }
 
 mmdebstrap() {
-	local packages
+	local packages enter=()
+	# What it mounts and starts ends with it, however it ends. As an ordinary user it sees to that itself.
+	[ "$(id -u)" != 0 ] || enter=(unshare --mount --pid --fork --kill-child --mount-proc --propagation private)
 	packages=$(grep -v '^#' "$QEMU_TEST/packages" | tr -s '\n' ',')
-	"$PREFIX/mmdebstrap/root/usr/bin/mmdebstrap" --variant=minbase \
+	"${enter[@]}" "$PREFIX/mmdebstrap/root/usr/bin/mmdebstrap" --variant=minbase \
 		--aptopt='APT::Install-Recommends "false"' \
 		--keyring="$PREFIX/mmdebstrap/root/usr/share/keyrings" --include="${packages%,}" \
 		--setup-hook="'$QEMU_TEST/lib/sandbox-hook' setup \"\$1\"" \

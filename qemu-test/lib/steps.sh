@@ -32,15 +32,21 @@ run_step() {
 		explain_failure "$title" "$LOGS/$name.log"
 	fi
 	trap - INT TERM HUP
-	printf '%s' "$key" >"$STEPS/$name.tmp"
+	printf '%s' "$key" >"$STEPS/$name.tmp" || die "cannot write to $STEPS" "free some disk space in $FBNIC_CACHE"
 	mv "$STEPS/$name.tmp" "$STEPS/$name"
 	say "    done in $((SECONDS - started)) s"
 }
 
 # stop_step PID: ends a step that the user has interrupted, and the script.
 stop_step() {
+	local tenths
 	trap '' INT TERM HUP
 	kill -TERM -- "-$1" 2>/dev/null || true
+	for ((tenths = 0; tenths < 50; tenths++)); do
+		kill -0 "$1" 2>/dev/null || break
+		sleep 0.1
+	done
+	kill -KILL -- "-$1" 2>/dev/null || true
 	wait "$1" 2>/dev/null || true
 	say 'interrupted; the next run goes on from the last complete step'
 	exit 130
