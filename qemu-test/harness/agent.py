@@ -62,7 +62,7 @@ class Agent:
         """Connects the terminal to a shell in the guest until that shell ends."""
         number = self._send("shell -")
         self._answer(number, 10)
-        end = f"\n{number} 0 -".encode()
+        end = f"\0{number} 0 -".encode()
         saved = termios.tcgetattr(sys.stdin)
         try:
             tty.setraw(sys.stdin)

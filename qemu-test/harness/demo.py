@@ -24,7 +24,8 @@ def main() -> int:
             _sum_up(guest, summary)
             _leave_a_shell(guest)
     except GuestError as error:
-        print(f"\nerror: {error}\n\nlast lines of the kernel:\n{guest.console.tail(20)}")
+        kernel = f"\n\nlast lines of the kernel:\n{guest.console.tail(20)}" if guest.console.text() else ""
+        print(f"\nerror: {error}{kernel}")
         print(f"\n(console: {guest.console.path}, fbnic-emu: {guest.console.path.with_suffix('.emu')})")
         return 1
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import cases
 from selftests import short
 
-from . import accel, case, hostchecks, kernels, paths, status
+from . import accel, case, hostchecks, kernels, paths, status, terminal
 from .report import FAILED, Relay, Report
 from .vm import Guest, GuestError, Spec
 
@@ -117,6 +117,7 @@ def main() -> int:
         if not options.unit:
             _in_guests(report, options.drivers)
             if stock and "rust" in options.drivers:
+                _on_terminal(report)
                 _counted(report)
             if stock:
                 short.run(report, options.drivers)
@@ -216,6 +217,13 @@ def _in_guest(report: Report, session: Session, todo: multiprocessing.Queue) -> 
         pass
     finally:
         session.close()
+
+
+def _on_terminal(report: Report) -> None:
+    name = "run-on-a-terminal"
+    if report.wants(name):
+        report.heading("make run")
+        report.run(name, terminal.run)
 
 
 def _counted(report: Report) -> None:
