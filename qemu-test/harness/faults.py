@@ -72,6 +72,14 @@ class Control:
         armed = {entry["id"]: entry["struck"] for entry in self.faults()["armed"]}
         return armed[number]
 
+    def fw_host(self) -> dict:
+        """What the host has told the firmware: owned, unicast, multicast, rx_flags."""
+        return self.control("fw_host")
+
+    def stats(self) -> dict:
+        """Counters of what the guest and the cable did."""
+        return self.control("stats")
+
     def csrs(self, first: int, last: int) -> list[int]:
         """Registers as they are, without the effects of a read by the host."""
         return self.control(f"csr {json.dumps({'first': first, 'last': last})}")["csr"]

@@ -15,6 +15,7 @@
 //! | `do {..}` | a [`Deed`] | `{}` |
 //! | `csr {"first": N, "last": N}` | | registers as they are, without the effects of a read |
 //! | `fw_window {"first": N, "last": N}` | | the same of the firmware window |
+//! | `fw_host` | | what the host has told the firmware: ownership, addresses |
 //! | `sleep MS` | waits; for scripts | `{}` |
 
 mod stats;
@@ -143,6 +144,15 @@ fn answer(line: &str, devices: &[Arc<Device>]) -> Result<Value, String> {
             let Range { first, last } = object(rest)?;
             json!({ "fw_window": device.peek_window(first, last) })
         }
+        "fw_host" => {
+            let host = device.firmware_host();
+            json!({
+                "owned": host.owned,
+                "unicast": addresses(&host.unicast),
+                "multicast": addresses(&host.multicast),
+                "rx_flags": host.rx_flags,
+            })
+        }
         "sleep" => {
             thread::sleep(Duration::from_millis(number(rest)?.min(LONGEST_SLEEP_MS)));
             json!({})
@@ -171,6 +181,12 @@ fn addressee<'a, 'd>(
 
 fn object<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+/// Ethernet addresses as people write them.
+fn addresses(list: &[[u8; 6]]) -> Vec<String> {
+    let text = |mac: &[u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+    list.iter().map(text).collect()
 }
 
 fn number(text: &str) -> Result<u64, String> {

@@ -19,7 +19,7 @@ use crate::bus::{self, Action};
 use crate::dma::Dma;
 use crate::fault::spec::{Arm, Deed, LinkFec, LinkSpeed, Version};
 use crate::fault::{Faults, Hook};
-use crate::fw::{Firmware, FwConfig};
+use crate::fw::{Firmware, FwConfig, HostState};
 use crate::hw::Hw;
 use crate::intr::IrqSink;
 use crate::mac::LinkMode;
@@ -488,6 +488,11 @@ impl Device {
         (first..=last)
             .map(|dword| self.firmware.read(dword))
             .collect()
+    }
+
+    /// What the host has told the firmware.
+    pub fn firmware_host(&self) -> HostState {
+        self.firmware.host()
     }
 
     /// Ends [`Self::run_worker`].

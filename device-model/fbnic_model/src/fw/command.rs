@@ -50,10 +50,23 @@ struct LogLine {
     text: String,
 }
 
+/// What the host has told the firmware since it was reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostState {
+    /// The port is the host's.
+    pub owned: bool,
+    /// Unicast addresses of the host, as far as it has told them.
+    pub unicast: Vec<[u8; 6]>,
+    /// Its multicast addresses, broadcast left out.
+    pub multicast: Vec<[u8; 6]>,
+    /// What else it receives: 1 everything, 2 all multicast, 4 broadcast.
+    pub rx_flags: u32,
+}
+
 /// The firmware's state behind the mailbox.
 pub(super) struct Commands {
     config: FwConfig,
-    owned: bool,
+    host: HostState,
     coredump: bool,
     upgrade: Option<Upgrade>,
     logging: bool,
@@ -70,7 +83,7 @@ impl Commands {
         }];
         Self {
             config,
-            owned: false,
+            host: HostState::default(),
             coredump: false,
             upgrade: None,
             logging: false,
@@ -86,9 +99,14 @@ impl Commands {
 
     /// The host function was reset: nobody owns the port or waits for anything.
     pub fn host_reset(&mut self) {
-        self.owned = false;
+        self.host = HostState::default();
         self.upgrade = None;
         self.logging = false;
+    }
+
+    /// What the host has told so far.
+    pub fn host(&self) -> &HostState {
+        &self.host
     }
 
     /// Acts on `message` at `uptime` milliseconds after boot; the messages to send in return.
@@ -155,8 +173,8 @@ impl Commands {
 
     fn ownership(&mut self, message: &Message<'_>, uptime: u64) -> Result<Answers, TlvError> {
         let take = message.flag(0)?;
-        if take != self.owned {
-            self.owned = take;
+        if take != self.host.owned {
+            self.host.owned = take;
             let what = if take {
                 "host took the port"
             } else {
@@ -271,10 +289,16 @@ impl Commands {
         Ok(Vec::new())
     }
 
-    fn mac_sync(&self, message: &Message<'_>) -> Result<Answers, TlvError> {
+    fn mac_sync(&mut self, message: &Message<'_>) -> Result<Answers, TlvError> {
         let (uc, mc) = (message.mac_array(1)?, message.mac_array(2)?);
         let flags = message.u32(0)?.unwrap_or(0);
         log::debug!("firmware: host addresses {uc:02x?}, {mc:02x?}, flags {flags:#x}");
+        self.host = HostState {
+            owned: self.host.owned,
+            unicast: uc,
+            multicast: mc,
+            rx_flags: flags,
+        };
         Ok(Vec::new())
     }
 
@@ -408,7 +432,7 @@ mod tests {
             Builder::new(msg::OWNERSHIP_REQ).flag(0, true),
         );
         assert_eq!(owner[0].0, msg::OWNERSHIP_RESP);
-        assert!(commands.owned);
+        assert!(commands.host().owned);
     }
 
     #[test]
@@ -481,6 +505,24 @@ mod tests {
         );
         assert_eq!(read(&mut commands, 0x1ffd, 4), None);
         assert_eq!(read(&mut commands, u32::MAX, 4), None);
+    }
+
+    #[test]
+    fn what_the_host_tells_is_kept_until_it_is_reset() {
+        let mut commands = Commands::new(FwConfig::default());
+        let mac = [2, 0, 0, 0, 0, 9];
+        let sync = Builder::new(msg::RPC_MAC_SYNC_REQ)
+            .array(1, |array| array.data(3, &mac))
+            .u32(0, 4);
+        assert!(ask(&mut commands, sync).is_empty());
+        let told = HostState {
+            unicast: vec![mac],
+            rx_flags: 4,
+            ..HostState::default()
+        };
+        assert_eq!(commands.host(), &told);
+        commands.host_reset();
+        assert_eq!(commands.host(), &HostState::default());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use crate::dma::Dma;
 use crate::fault::{firmware as fault, Faults, Hook};
 use crate::intr::Intr;
+pub use command::HostState;
 use command::{known_attribute, Commands};
 use mailbox::{Mailbox, Ring};
 use tlv::Message;
@@ -122,6 +123,11 @@ impl Firmware {
     /// Changes what the firmware announces from now on.
     pub fn configure(&self, change: impl FnOnce(&mut FwConfig)) {
         change(self.state.lock().commands.config());
+    }
+
+    /// What the host has told the firmware.
+    pub fn host(&self) -> HostState {
+        self.state.lock().commands.host().clone()
     }
 
     /// Sends `message` to the host as if the firmware had thought of it by itself. The caller
