@@ -2,11 +2,11 @@
 """The control firmware: its mailbox, versions, signs of life, sensors and dumps, good and bad."""
 
 import re
-import struct
 import time
 
 from harness import traffic
 from harness.case import case, same
+from harness.tlv import attribute, message
 from harness.vm import Guest
 
 # Types of requests in the mailbox.
@@ -38,19 +38,6 @@ _INTERRUPTED = "timeout -s INT 0.2 cat /sys/class/hwmon/hwmon*/temp1_input"
 _DUMP = 'devlink health dump show pci/"$(fbnic_slot)" reporter fw'
 # Without the address ethtool asks for the whole memory in a way that is long obsolete.
 _MODULE = 'ethtool -m "$(near_if)" hex on i2c 0x50 offset 0 length 4'
-
-
-def attribute(word: int, data: bytes = b"", length: int | None = None) -> bytes:
-    """An attribute as it is on the wire: number with flags, length with header, value, padding."""
-    size = 4 + len(data) if length is None else length
-    return struct.pack("<HH", word, size) + data + bytes(-len(data) % 4)
-
-
-def message(number: int, *attributes: bytes, flags: int = 1 << 15, words: int | None = None) -> bytes:
-    """A message as it is on the wire; its length counts words of four bytes."""
-    body = b"".join(attributes)
-    size = 1 + len(body) // 4 if words is None else words
-    return struct.pack("<HH", number | flags, size) + body
 
 
 def _version(guest: Guest) -> str:
@@ -280,6 +267,33 @@ def firmware_cannot_read(guest: Guest) -> None:
 
 
 @case(rows=(9,))
+def firmware_wakes_late(guest: Guest) -> None:
+    """Firmware that listens only after three seconds is knocked at until then, and found."""
+    guest.check("is_loaded || load_fbnic; fbnic_unbind")
+    begun = time.monotonic()
+    with guest.fault("fw_dead", when={"for_ms": 3000}):
+        guest.check("fbnic_bind && near_if", 60)
+    waited = time.monotonic() - begun
+    assert waited > 2, f"found after {waited:.1f} s, before it listened"
+    guest.check("ready 1500")
+    traffic.ping(guest, 56)
+
+
+@case(rows=(10,))
+def ownership(guest: Guest) -> None:
+    """The port belongs to the host exactly while its interface is up."""
+    for step, owned in (
+        ("ready 1500", True),
+        ("ip link set $(near_if) down", False),
+        ("ready 1500", True),
+        ("unload_fbnic", False),
+    ):
+        guest.check(step)
+        _wait(f"owned: {not owned} after {step}", 5, lambda owned=owned: guest.fw_host()["owned"] == owned)
+    guest.check("ready 1500")
+
+
+@case(rows=(9,))
 def no_dma_without_a_driver(guest: Guest) -> None:
     """The device may use DMA while the mailbox is up, and not a moment longer."""
     guest.check("ready 1500")
@@ -342,6 +356,7 @@ def firmware_restarts(guest: Guest) -> None:
     assert lost != before, "the tables have survived, which shows nothing"
     _wait("no crash was noticed", 40, lambda: _crashes(guest) > crashes)
     _wait("the tables are not back", 5, lambda: [guest.csrs(*t) for t in TABLES] == before)
+    _wait("the port has no owner", 5, lambda: guest.fw_host()["owned"])
     traffic.ping(guest, 56)
     # It is told once, and not again at the next heartbeat.
     time.sleep(12)

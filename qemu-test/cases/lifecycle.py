@@ -3,7 +3,7 @@
 
 from harness import traffic
 from harness.case import case, same
-from harness.vm import Guest
+from harness.vm import Guest, Spec
 
 # Free memory may move a little between two looks; a leak of a ring per load is far above this.
 MEMORY_SLACK_KB = 16 << 10
@@ -112,6 +112,24 @@ def resources(guest: Guest) -> None:
     guest.check("echo 2 >/sys/module/failcall/parameters/channel_state; ! fbnic_bind && nothing_left")
     guest.check("echo 1 >/sys/module/failcall/parameters/channel_state; fbnic_bind && ready 1500")
     traffic.ping(guest, 56)
+
+
+@case(rows=(2,))
+def few_vectors(guest: Guest) -> None:
+    """A device with three interrupt vectors has one queue; one with two is not taken."""
+    driver = guest.spec.driver
+    for vectors in (3, 2):
+        spec = Spec(name=f"guest-vectors-{driver}", driver=driver, accel=guest.spec.accel)
+        spec.emulator_args = ["--vectors", str(vectors)]
+        with Guest(spec) as small:
+            if vectors == 2:
+                small.run("insmod_with_deps /guest/ko/$DRIVER.ko")
+                assert small.run("near_if || devlink dev show | grep .").status, "a device with 2 vectors was taken"
+                small.check("nothing_left")
+                continue
+            small.check("ready 1500")
+            same("receive queues", small.check('ls "/sys/class/net/$(near_if)/queues" | grep -c rx').strip(), "1")
+            traffic.ping(small, 1000)
 
 
 @case(spoils=True, rows=(6,))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Loading the driver, what it tells about itself, unloading it."""
 
-import re
+import json
 
+from harness import tlv
 from harness.case import case, same
 from harness.vm import Guest
 
@@ -23,13 +24,48 @@ def load_and_identify(guest: Guest) -> None:
     same("MAC address", address, guest.check("pci_serial_mac").strip())
 
 
+# What firmware announces besides the link: version and commit of everything there is.
+_VERSIONS = {
+    0x00: (1, 2, 3, 4), 0x06: "running", 0x04: (5, 6, 7, 8), 0x0C: "stored",
+    0x0D: (9, 10, 11, 12), 0x0F: "boot", 0x0E: (13, 14, 15, 16), 0x10: "stored-boot",
+    0x11: (17, 18, 19, 20), 0x12: "undi",
+}  # fmt: skip
+_SHOWN = {
+    "running": {
+        "fw": "01.02.03-004", "fw.commit": "running",
+        "fw.bootloader": "09.10.11-012", "fw.bootloader.commit": "boot",
+    },
+    "stored": {
+        "fw": "05.06.07-008", "fw.commit": "stored",
+        "fw.bootloader": "13.14.15-016", "fw.bootloader.commit": "stored-boot",
+        "fw.undi": "17.18.19-020", "fw.undi.commit": "undi",
+    },
+}  # fmt: skip
+
+
+def _announcement() -> bytes:
+    """Capabilities of the firmware with these versions."""
+    parts = [tlv.attribute(0x0A, b"\x04"), tlv.attribute(0x0B, b"\x02")]
+    for number, value in _VERSIONS.items():
+        data = value.encode() + b"\0" if isinstance(value, str) else bytes(reversed(value))
+        parts.append(tlv.attribute(number, data))
+    return tlv.message(0x11, *parts)
+
+
 @case(rows=(5, 10))
 def devlink_info(guest: Guest) -> None:
-    """devlink dev info names the driver, the serial number and running firmware versions."""
+    """devlink dev info names the driver, the serial number, and each version that firmware announces."""
     guest.check("ready 1500")
-    info = guest.check("devlink dev info")
-    for pattern in (r"driver fbnic", r"serial_number ([0-9a-f]{2}-){7}[0-9a-f]{2}", r"running:", r"fw \S+"):
-        assert re.search(pattern, info), f"no {pattern!r} in:\n{info}"
+    guest.do("fw_send", hex=_announcement().hex())
+    guest.check("wait_for 5 eval 'devlink dev info | grep -q 01.02.03-004'")
+    (info,) = json.loads(guest.check("devlink -j dev info"))["info"].values()
+    same("driver", info["driver"], "fbnic")
+    serial = guest.check(
+        'od -An -v -tx1 -j 260 -N 8 "/sys/bus/pci/devices/$(fbnic_slot)/config"'
+    ).split()
+    same("serial_number", info["serial_number"], "-".join(reversed(serial)))
+    same("versions", info["versions"], _SHOWN)
+    guest.check("unload_fbnic; ready 1500")
 
 
 @case(rows=(15,))
@@ -69,4 +105,6 @@ def unload(guest: Guest) -> None:
     same("network device", guest.run("near_if").output.strip(), "")
     same("devlink devices", guest.check("devlink dev show").strip(), "")
     same("interrupts", guest.run("grep fbnic /proc/interrupts").output.strip(), "")
+    enabled = guest.check('cat "/sys/bus/pci/devices/$(fbnic_slot)/enable"').strip()
+    same("how often the device is enabled", enabled, "0")
     guest.check("page_pools_gone")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from harness import traffic
-from harness.case import case
+from harness.case import case, same
 from harness.vm import Guest
 
 # ethtool's standard counters, too: they come from registers, which a reset may clear.
@@ -56,7 +56,10 @@ def suspend_and_resume(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
-@case(drivers=("rust",), rows=(4, 6))
+_NO_RESET = "drivers/net/ethernet/meta/fbnic/fbnic_pci.c:630 has no handlers for a reset that a user asks for"
+
+
+@case(rows=(4, 6), c_bug=_NO_RESET)
 def function_reset(guest: Guest) -> None:
     """A reset through sysfs under traffic."""
     _survives(guest, 'echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"')
@@ -102,6 +105,23 @@ def _inject_bus_error(guest: Guest) -> None:
     while "device recovery" not in guest.console.text()[mark:]:
         assert time.monotonic() < end, "the kernel does not notice the error"
         time.sleep(0.1)
+
+
+# Gates for DMA by the device, writes then reads; FLUSH of both is set, FLUSH_MODE, and BME is not.
+TLP_GATES = (0x3103D, 0x3103E)
+GATES_SHUT = [1 << 20 | 1 << 19, 1 << 19]
+RMI_CONFIG, RMI_ENABLE = 0x8400, 1 << 12
+
+
+@case(spoils=True, rows=(4,))
+def shutdown_stops_the_device(guest: Guest) -> None:
+    """A guest that is switched off under traffic leaves a device that does nothing any more."""
+    guest.check("ready 1500; start_traffic")
+    guest.freeze_at_poweroff()
+    same("gates for DMA", [guest.csrs(csr, csr)[0] for csr in TLP_GATES], GATES_SHUT)
+    same("reception", guest.csrs(RMI_CONFIG, RMI_CONFIG)[0] & RMI_ENABLE, 0)
+    assert not guest.fw_host()["owned"], "the port still belongs to the host"
+    guest.stop_qemu()
 
 
 @case(drivers=("rust",), rows=(4,))

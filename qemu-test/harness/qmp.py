@@ -12,13 +12,18 @@ class QmpError(Exception):
 
 def monitor(path: Path, command: str) -> str:
     """Gives QEMU's monitor one command in its language for people. Returns the answer."""
+    return str(execute(path, "human-monitor-command", **{"command-line": command}))
+
+
+def execute(path: Path, name: str, **arguments: str) -> object:
+    """Gives QEMU one command of the machine's protocol. Returns the answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(30)
         connection.connect(str(path))
         lines = connection.makefile("rw")
         lines.readline()  # The greeting.
         _execute(lines, "qmp_capabilities")
-        return str(_execute(lines, "human-monitor-command", **{"command-line": command}))
+        return _execute(lines, name, **arguments)
 
 
 def _execute(lines, name: str, **arguments: str) -> object:

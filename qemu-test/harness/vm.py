@@ -158,6 +158,18 @@ class Guest(Control):
         except (OSError, qmp.QmpError) as error:
             raise GuestError(f"{error} (in QEMU's monitor: {command})") from error
 
+    def freeze_at_poweroff(self, seconds: float = 60) -> None:
+        """Switches the guest off, as a user would. QEMU stays, to show what the devices are left as."""
+        assert self.agent is not None
+        path = self._directory / "qmp"
+        qmp.execute(path, "set-action", shutdown="pause")
+        self.agent.request("poweroff")
+        end = time.monotonic() + self._patience(seconds)
+        while qmp.execute(path, "query-status")["status"] != "shutdown":
+            if time.monotonic() > end:
+                raise GuestError("the guest does not switch off")
+            time.sleep(0.1)
+
     def check_alive(self) -> None:
         """Raises when QEMU has ended or the kernel has died."""
         if self.qemu and self.qemu.poll() is not None:
