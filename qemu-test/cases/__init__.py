@@ -5,6 +5,7 @@ from . import (  # noqa: F401
     load,
     registers,
     traffic,
+    rxmeta,
     integrity,
     receive,
     offload,

@@ -2,7 +2,8 @@
 """The generic netlink family "netdev": queues, NAPI contexts and their statistics. And a bit of "ethtool".
 
 Requests are put together here and travel through socat in the guest, so the guest needs no program
-of its own for them. Numbers are those of include/uapi/linux/netdev.h.
+of its own for them. Numbers are those of include/uapi/linux/netdev.h. The same way goes what the
+guest's ethtool is too old for, in the family "ethtool" of ethtool_netlink_generated.h.
 """
 
 import base64
