@@ -6,6 +6,7 @@ from . import (  # noqa: F401
     registers,
     traffic,
     rxmeta,
+    bursts,
     integrity,
     receive,
     offload,
