@@ -7,6 +7,7 @@ from . import (  # noqa: F401
     traffic,
     rxmeta,
     bursts,
+    counters,
     integrity,
     receive,
     offload,
