@@ -12,7 +12,7 @@ TEST := qemu-test
 SANDBOX := $(TEST)/sandbox
 
 .DEFAULT_GOAL := all
-.PHONY: all modules emulator setup update run test unit soak selftest fuzz bench shell help clean distclean
+.PHONY: all modules emulator setup update run test unit mutate soak selftest fuzz bench shell help clean distclean
 
 all: modules
 
@@ -37,6 +37,9 @@ test:
 
 unit:
 	@$(TEST)/test --unit
+
+mutate:
+	@$(TEST)/mutate
 
 soak:
 	@$(TEST)/soak
@@ -64,6 +67,8 @@ help:
 	'                  on a terminal, leaves you in a shell in the guest (Ctrl-D ends it)' \
 	'make test         all tests; the last line says how many passed and failed' \
 	'make unit         only the tests that need no guest' \
+	'make mutate       break the driver on purpose, in every way that qemu-test/mutations lists, and tell' \
+	'                  what no test notices; takes hours, T=PATTERN picks mutations or tests' \
 	'make soak T=30m   traffic and random reconfiguration for as long as told; SEED= repeats a run' \
 	"make selftest     the kernel's own tests of network drivers (tools/testing/selftests/drivers/net)," \
 	'                  Rust beside C; T=ping.py runs one; a whole run writes Documentation/selftests.md' \

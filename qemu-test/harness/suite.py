@@ -48,12 +48,16 @@ class Session:
             guest.check_healthy(test.allowed)
         except Exception:
             self._keep(test, guest, mark)
-            self._end(test)
+            self.failed(test)
             raise
         self._keep(test, guest, mark)
         if test.spoils:
             self._end(test)
         return printed.getvalue()
+
+    def failed(self, test: case.Case) -> None:
+        """A test has failed: what state it has left its guest in is not known."""
+        self._end(test)
 
     def close(self) -> None:
         """Ends the guests there are."""
