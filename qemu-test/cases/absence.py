@@ -8,6 +8,8 @@ from harness import traffic
 from harness.case import case, same
 from harness.vm import Guest
 
+from .power import NO_RESET
+
 # Bytes in configuration space of the two halves of the device's serial number.
 DSN_LOW, DSN_HIGH = 0x104, 0x108
 # Every halves' wrong values: no serial number, and one whose MAC address is that of a group.
@@ -74,10 +76,7 @@ def _touched(guest: Guest) -> int:
     return sum(counts[name] for name in ("mmio_reads", "mmio_writes", "fw_reads", "fw_writes"))
 
 
-@case(
-    rows=(6,),
-    c_bug="drivers/net/ethernet/meta/fbnic/fbnic_pci.c:630 has no handlers for a reset that a user asks for",
-)
+@case(rows=(6,), c_bug=NO_RESET)
 def pulled_out_and_reset(guest: Guest) -> None:
     """Registers read all-ones under traffic: no access follows, and a reset brings the device back."""
     with _pulled_out(guest):

@@ -56,10 +56,11 @@ def suspend_and_resume(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
-_NO_RESET = "drivers/net/ethernet/meta/fbnic/fbnic_pci.c:630 has no handlers for a reset that a user asks for"
+# Why the upstream driver does not come back after it.
+NO_RESET = "drivers/net/ethernet/meta/fbnic/fbnic_pci.c:630 has no handlers for a reset that a user asks for"
 
 
-@case(rows=(4, 6), c_bug=_NO_RESET)
+@case(rows=(4, 6), c_bug=NO_RESET)
 def function_reset(guest: Guest) -> None:
     """A reset through sysfs under traffic."""
     _survives(guest, 'echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"')
