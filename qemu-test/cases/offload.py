@@ -73,6 +73,12 @@ def short_frames_padded(guest: Guest) -> None:
     name = guest.check("ready 1500; near_if").split()[-1]
     # A header of zeros asks for nothing.
     shorts = [packets.frame(FAR_MAC, MARK_MAC, b"\x88\xb5" + rng.randbytes(length)) for length in range(0, 50)]
+    before = netdev_genl.read(guest).stats
     frames = send(guest, name, [Request(bytes(10), short) for short in shorts])
     want = sorted(short + bytes(max(0, 60 - len(short))) for short in shorts)
     same("frames", sorted(frames), want)
+    # The MAC would do that, too; the driver has to do it before, and counts what it hands over.
+    after = netdev_genl.read(guest).stats
+    count, size = (after[key] - before[key] for key in ("tx_packets", "tx_bytes"))
+    others = count - len(want)
+    assert size >= sum(map(len, want)) + 60 * others, f"{count} frames with {size} bytes were handed over"
