@@ -218,6 +218,17 @@ def ring_sizes(guest: Guest) -> None:
     guest.check(_set(name, (2, 0, 0)) + "; ready 1500")
 
 
+_BUSY = "/sys/kernel/tracing/events/net/net_dev_xmit"
+_WATCH_BUSY = f"""
+    echo 'rc != 0' >{_BUSY}/filter; echo >/sys/kernel/tracing/trace
+    echo 1 >/sys/kernel/tracing/tracing_on; echo 1 >{_BUSY}/enable
+"""
+_COUNT_BUSY = f"""
+    echo 0 >{_BUSY}/enable; echo 0 >{_BUSY}/filter
+    grep -c "net_dev_xmit: dev=$(near_if)" /sys/kernel/tracing/trace; true
+"""
+
+
 @case(rows=(16, 13))
 def queue_stops_and_wakes(guest: Guest) -> None:
     """A full transmit ring stops its queue and completions wake it; BQL has counted every byte."""
@@ -227,11 +238,15 @@ def queue_stops_and_wakes(guest: Guest) -> None:
     # BQL would keep the queue so short that the ring never fills.
     guest.check(f"echo 10000000 >{limits}/limit_min")
     before = netdev_genl.read(guest).queue_stats["tx", 0]
+    guest.check(_WATCH_BUSY)
     traffic.iperf(guest, "-u -b 0 -l 300 -P 4", seconds=1)
+    busy = guest.check(_COUNT_BUSY).split()
     after = netdev_genl.read(guest).queue_stats["tx", 0]
     stops, wakes = (after[key] - before[key] for key in ("tx_stop", "tx_wake"))
     print(f"{stops} stops, {wakes} wakes")
     assert stops and wakes, f"{stops} stops, {wakes} wakes"
+    # A queue that is stopped in time is given no packet for which there is no room.
+    same("packets for which there was no room", busy, ["0"])
     guest.check(f"wait_for 5 eval '[ $(cat {limits}/inflight) = 0 ]' || fail $(cat {limits}/inflight) bytes in flight")
     guest.check(f"echo 0 >{limits}/limit_min; ethtool -G {name} tx 1024; {_set(name, (2, 0, 0))}; ready 1500")
     traffic.ping(guest, 1000)
