@@ -99,3 +99,46 @@ def headers_split_from_payload(guest: Guest) -> None:
         raise AssertionError("a threshold that no buffer holds was taken")
     _set(guest, DEFAULT)
     guest.check("ethtool -L $(near_if) combined 2; ready 1500")
+
+
+def _counter(guest: Guest, name: str) -> int:
+    return int(guest.check(f"cat /sys/class/net/$(near_if)/statistics/{name}"))
+
+
+# The error bits of a completion: end of frame as the MAC saw it, truncated, parser.
+_MAC, _TRUNCATED, _PARSER = 1, 2, 4
+
+
+@case(rows=(17,))
+def damaged_frames_dropped(guest: Guest) -> None:
+    """A frame marked as damaged or truncated is dropped and counted, its buffers are used again."""
+    guest.check("ready 1500; ethtool -L $(near_if) combined 1; ready 1500")
+    plain = packets.internet(Flow(*V4, UDP, 5, 6), bytes(8))
+    frames = [_frame(guest, plain, length) for length in (300, 1536, 1537, 6000, NEAR_LONGEST)] * 20
+    # All of them do not fit into the rings at once, so pages that were not given back would be missed.
+    for error in (_MAC, _TRUNCATED, _MAC | _TRUNCATED | _PARSER, _PARSER, 0):
+        before = [_counter(guest, name) for name in ("rx_packets", "rx_dropped")]
+        with guest.fault("rcd", kind="meta", field="error", value=error) as number:
+            got = rxtrace.receive(guest, frames)
+            # The far end may have sent something of its own.
+            struck = guest.struck(number)
+        assert struck >= len(frames), f"only {struck} completions were marked"
+        is_bad = error & (_MAC | _TRUNCATED) != 0
+        same(f"frames received with error {error}", len(got), 0 if is_bad else len(frames))
+        packets_now, dropped_now = (_counter(guest, name) for name in ("rx_packets", "rx_dropped"))
+        same(f"rx_dropped with error {error}", dropped_now - before[1], struck if is_bad else 0)
+        assert is_bad or packets_now - before[0] >= len(frames), "received, but not counted"
+    guest.check("ethtool -L $(near_if) combined 2; ready 1500; watch_page_pools; unload_fbnic; page_pools_gone", 60)
+
+
+@case(rows=(17,))
+def overlong_frames_dropped(guest: Guest) -> None:
+    """Frames above 9742 bytes are dropped and counted, those before and after them arrive."""
+    guest.check("ready 1500")
+    plain = packets.internet(Flow(*V4, UDP, 5, 6), bytes(8))
+    lengths = [NEAR_LONGEST, NEAR_LONGEST + 1, 300, 12000, NEAR_LONGEST - 1]
+    command = "ethtool -S $(near_if) --groups eth-mac | sed -n 's/.*FrameTooLongErrors: //p'"
+    before = int(guest.check(command))
+    got = rxtrace.receive(guest, [_frame(guest, plain, length) for length in lengths])
+    same("lengths", sorted(p.length for p in got), sorted(length for length in lengths if length <= NEAR_LONGEST))
+    same("FrameTooLongErrors", int(guest.check(command)) - before, 2)
