@@ -20,6 +20,7 @@ from . import (  # noqa: F401
     link,
     power,
     failures,
+    rings,
     absence,
     lifecycle,
     cables,
