@@ -23,11 +23,17 @@ use crate::{
     },
     fbnic_netdev::FbnicNet,
     fbnic_pci::NON_NAPI_VECTORS,
-    fbnic_rpc::rss::{
-        FlowType,
-        KEY_BYTES,
-        TABLES,
-        TABLE_SIZE, //
+    fbnic_rpc::{
+        ntuple::{
+            Rule,
+            RULES, //
+        },
+        rss::{
+            FlowType,
+            KEY_BYTES,
+            TABLES,
+            TABLE_SIZE, //
+        }, //
     },
     fbnic_txrx::{
         Config,
@@ -41,6 +47,10 @@ use crate::{
         ethtool::{
             self,
             add_supported_modes,
+            flow::{
+                FlowSpec,
+                Location, //
+            },
             flow_type,
             link_mode,
             supports_any_mode,
@@ -98,6 +108,8 @@ impl ethtool::Operations for FbnicNet {
     const RXFH_INDIR_SIZE: u32 = TABLE_SIZE as u32;
     // CAST: Small constants.
     const RXFH_CONTEXTS: u32 = TABLES as u32;
+    // CAST: Small constants.
+    const FLOW_RULES: u32 = RULES as u32;
     const TESTS: &'static [&'static str] = &selftest::NAMES;
     const RMON_RANGES: &'static [RmonHistRange] = stats::RMON_RANGES;
 
@@ -313,6 +325,33 @@ impl ethtool::Operations for FbnicNet {
 
     fn set_rxfh_fields(&self, _dev: &Locked<'_>, flow_type: u32, fields: u32) -> Result {
         self.fbnic().set_flow_hash(flow(flow_type)?, fields)
+    }
+
+    fn flow_rule(&self, location: u32) -> Option<FlowSpec> {
+        self.fbnic().rule(location).map(|rule| rule.spec())
+    }
+
+    fn insert_flow_rule(
+        &self,
+        dev: &Locked<'_>,
+        rule: &FlowSpec,
+        location: Location,
+    ) -> Result<u32> {
+        // Like the C driver: the user's order is that in which the rules are added.
+        if location != Location::Any {
+            return Err(EINVAL);
+        }
+        let rule = Rule::new(rule, self.config().num_rx.into()).ok_or(EINVAL)?;
+        let location = self.fbnic().add_rule(&rule)?;
+
+        self.sync_rx_mode(dev);
+        Ok(location)
+    }
+
+    fn remove_flow_rule(&self, dev: &Locked<'_>, location: u32) -> Result {
+        self.fbnic().remove_rule(location)?;
+        self.sync_rx_mode(dev);
+        Ok(())
     }
 
     fn get_link_ksettings(&self, settings: &mut LinkKsettings) -> Result {

@@ -344,8 +344,8 @@ impl FbnicNet {
         current.rx_max_frames = config.rx_max_frames;
     }
 
-    /// Programs the address filters from the lists of the device itself.
-    fn sync_rx_mode(&self, dev: &Locked<'_>) {
+    /// Programs the classifier from the lists of the device itself. Netdev lock held.
+    pub(crate) fn sync_rx_mode(&self, dev: &Locked<'_>) {
         let (uc, mc) = dev.with_addresses(|uc, mc| (Addresses::new(uc), Addresses::new(mc)));
         self.program_rx_mode(dev, &uc, &mc);
     }
@@ -578,7 +578,7 @@ impl Netdev {
             max_queues: MAX_RXQS.into(),
             mac,
             features: FEATURES,
-            fixed_features: 0,
+            fixed_features: features::NTUPLE,
             gso_partial_features: GSO_PARTIAL_FEATURES,
             mtu: (MIN_MTU, MAX_MTU),
             hds_thresh: fbnic_txrx::HDS_THRESH_DEFAULT,

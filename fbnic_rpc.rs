@@ -29,9 +29,18 @@ use crate::{
     random, //
 };
 
+pub mod ntuple;
 pub mod rss;
 pub mod tcam;
 
+use ntuple::{
+    IpEntry,
+    IpTable,
+    Rule,
+    RuleTable,
+    IP_TABLES,
+    IP_WORDS, //
+};
 use rss::{
     FlowType,
     DEFAULT_FIELDS,
@@ -45,12 +54,14 @@ use tcam::{
     ActEntry,
     ActTable,
     Bmc,
+    MacAddr,
     MacEntry,
     MacPlan,
     MacTable,
     ACT_DEST_BMC,
     ACT_DROP,
     ACT_ENTRIES,
+    ACT_RULES,
     ACT_WORDS,
     MACDA_ENTRIES,
     MACDA_WORDS, //
@@ -59,18 +70,26 @@ use tcam::{
 /// Overhead of each frame on the wire, bytes: preamble, check sequence and gap.
 const OVERHEAD: u32 = 20;
 
+/// Tables of IP addresses without any.
+const NO_IPS: [IpTable; IP_TABLES] = [[None; ntuple::IP_ENTRIES]; IP_TABLES];
+
 /// State of the classifier.
 pub(crate) struct Rpc {
     key: [u8; KEY_BYTES],
     indirection: [[u8; TABLE_SIZE]; TABLES],
     fields: [u32; FLOW_TYPES],
     bmc: Bmc,
+    /// Number of Rx queues.
+    queues: u32,
+    rules: RuleTable,
     /// What the tables should contain.
+    ips: [IpTable; IP_TABLES],
     macs: MacTable,
     actions: ActTable,
     all_multi: bool,
     promisc: bool,
     /// What the device holds.
+    ips_written: [IpTable; IP_TABLES],
     macs_written: MacTable,
     actions_written: ActTable,
     /// The Tx table is written from the top next time, so that old and new never mix.
@@ -101,10 +120,14 @@ impl Rpc {
             indirection: [[0; TABLE_SIZE]; TABLES],
             fields: DEFAULT_FIELDS,
             bmc: Bmc::default(),
+            queues: 1,
+            rules <- init_array_from_fn(|_| None),
+            ips: NO_IPS,
             macs: [None; MACDA_ENTRIES],
             actions <- init_array_from_fn(|_| None),
             all_multi: false,
             promisc: false,
+            ips_written: NO_IPS,
             macs_written: [None; MACDA_ENTRIES],
             actions_written <- init_array_from_fn(|_| None),
             tce_from_top: false,
@@ -122,12 +145,20 @@ impl Rpc {
         };
     }
 
+    /// Plans the action table, after those of addresses.
     fn plan_actions(&mut self) {
         tcam::plan_actions(&mut self.actions, &self.fields, &self.bmc, self.all_multi);
+        let slots = self.actions.iter_mut().skip(ACT_RULES);
+        for (slot, rule) in slots.zip(&self.rules) {
+            *slot = rule
+                .as_ref()
+                .and_then(|rule| rule.entry(&self.ips, &self.macs, &self.fields, self.queues));
+        }
     }
 
-    /// Writes what differs: actions first, so that no address leads to an old action.
+    /// Writes what differs: actions first, so that no Ethernet address leads to an old action.
     fn write_rx(&mut self, csr: &Csr) {
+        self.write_ips(csr);
         let actions = self.actions.iter().zip(&mut self.actions_written);
         for (index, (wanted, written)) in actions.enumerate() {
             if wanted != written {
@@ -141,6 +172,30 @@ impl Rpc {
                 write_mac(csr, index, wanted.as_ref());
                 *written = *wanted;
                 self.sync_needed = true;
+            }
+        }
+    }
+
+    /// Writes the IP addresses that differ. No rule is left that would find another address in the
+    /// place of its own.
+    fn write_ips(&mut self, csr: &Csr) {
+        if self.ips == self.ips_written {
+            return;
+        }
+        let actions = self.actions.iter().zip(&mut self.actions_written);
+        for (index, (wanted, written)) in actions.enumerate() {
+            if written.is_some() && wanted != written {
+                write_action(csr, index, None);
+                *written = None;
+            }
+        }
+        let tables = self.ips.iter().zip(&mut self.ips_written).enumerate();
+        for (table, (wanted, written)) in tables {
+            for (index, (wanted, written)) in wanted.iter().zip(written).enumerate() {
+                if wanted != written {
+                    write_ip(csr, table, index, wanted.as_ref());
+                    *written = *wanted;
+                }
             }
         }
     }
@@ -209,7 +264,30 @@ fn write_action(csr: &Csr, index: usize, entry: Option<&ActEntry>) {
     csr.write32(rpc_tcam_act(index, ACT_WORDS), RPC_TCAM_VALIDATE);
 }
 
-/// Writes or, for `None`, clears an address.
+/// Writes or, for `None`, clears an IP address.
+fn write_ip(csr: &Csr, table: usize, index: usize, entry: Option<&IpEntry>) {
+    let (register, validate): (fn(usize, usize) -> usize, u32) = match table {
+        0 => (rpc_tcam_ipsrc, RPC_TCAM_IP_IS_V6),
+        1 => (rpc_tcam_ipdst, RPC_TCAM_IP_IS_V6),
+        // These are of IPv6 always.
+        2 => (rpc_tcam_outer_ipsrc, 0),
+        _ => (rpc_tcam_outer_ipdst, 0),
+    };
+    let Some(entry) = entry else {
+        for word in 0..=IP_WORDS {
+            csr.write32(register(index, word), 0);
+        }
+        return;
+    };
+    for (word, value) in entry.words().into_iter().enumerate() {
+        csr.write32(register(index, word), value);
+    }
+    csr.flush();
+    let version = if entry.is_v6() { validate } else { 0 };
+    csr.write32(register(index, IP_WORDS), version | RPC_TCAM_VALIDATE);
+}
+
+/// Writes or, for `None`, clears an Ethernet address.
 fn write_mac(csr: &Csr, index: usize, entry: Option<&MacEntry>) {
     let Some(entry) = entry else {
         for word in 0..=MACDA_WORDS {
@@ -275,6 +353,7 @@ impl Fbnic {
 
     /// Takes note of the number of Rx queues.
     pub fn use_queues(&self, queues: u32) {
+        self.rpc.lock().queues = queues;
         // CAST: The device has 128 queues.
         self.stats_use_queues(queues as usize);
     }
@@ -343,6 +422,7 @@ impl Fbnic {
     /// Forgets what the device holds, as it was reset.
     pub(crate) fn rpc_reset(&self) {
         let mut rpc = self.rpc.lock();
+        rpc.ips_written = NO_IPS;
         rpc.macs_written.fill(None);
         rpc.actions_written.fill(None);
         rpc.tce_used = false;
@@ -358,7 +438,7 @@ impl Fbnic {
         if !rpc.up {
             return;
         }
-        let plan = MacPlan::new(&rpc.macs, mode, &rpc.bmc);
+        let plan = MacPlan::new(&rpc.macs, mode, &rpc.bmc, rpc.rule_macs());
         rpc.macs = plan.table;
         rpc.all_multi = plan.all_multi;
         rpc.promisc = plan.promisc;
@@ -383,6 +463,13 @@ impl Fbnic {
         for (index, written) in rpc.macs_written.iter_mut().enumerate().rev() {
             if written.take().is_some() {
                 write_mac(csr, index, None);
+            }
+        }
+        for (table, written) in rpc.ips_written.iter_mut().enumerate() {
+            for (index, written) in written.iter_mut().enumerate() {
+                if written.take().is_some() {
+                    write_ip(csr, table, index, None);
+                }
             }
         }
         rpc.tce_used = false;
@@ -421,13 +508,91 @@ impl Fbnic {
     }
 }
 
+impl Rpc {
+    /// The Ethernet addresses that rules name.
+    fn rule_macs(&self) -> impl Iterator<Item = &MacAddr> + Clone {
+        self.rules.iter().flatten().filter_map(Rule::mac)
+    }
+
+    /// Replaces the rule at `location`; `EINVAL` if there is no such place.
+    fn set_rule(&mut self, location: usize, rule: Option<Rule>) -> Result<Option<Rule>> {
+        let slot = self.rules.get_mut(location).ok_or(EINVAL)?;
+        Ok(core::mem::replace(slot, rule))
+    }
+
+    /// Whether the Ethernet address that a new rule names has a place in the table, or will have
+    /// when the interface is opened.
+    fn has_place(&self, rule: &Rule) -> bool {
+        let Some(mac) = rule.mac() else {
+            return true;
+        };
+        if self.up {
+            return tcam::fits_mac(&self.macs, mac, &self.bmc);
+        }
+        let (before, mode) = ([None; MACDA_ENTRIES], RxMode::default());
+        let plan = MacPlan::new(&before, &mode, &self.bmc, self.rule_macs());
+        tcam::fits_mac(&plan.table, mac, &self.bmc)
+    }
+}
+
+/// Rules of users, by location; of several that match a frame the first counts. Process context;
+/// the caller sees to it that these do not overlap.
+impl Fbnic {
+    /// The rule at `location`.
+    pub fn rule(&self, location: u32) -> Option<Rule> {
+        // CAST: Widening.
+        *self.rpc.lock().rules.get(location as usize)?
+    }
+
+    /// Adds a rule before all others, if possible, and returns its location.
+    /// [`Fbnic::set_rx_mode`] must follow, which makes the device use it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are too many rules or addresses in them.
+    pub fn add_rule(&self, rule: &Rule) -> Result<u32> {
+        let mut guard = self.rpc.lock();
+        let rpc = &mut *guard;
+        let free = rpc.rules.iter().rposition(Option::is_none);
+        let location = free.filter(|_| rpc.has_place(rule)).ok_or(ENOSPC)?;
+
+        rpc.set_rule(location, Some(*rule))?;
+        let Some(plan) = ntuple::plan_ips(&rpc.ips, &rpc.rules) else {
+            rpc.set_rule(location, None)?;
+            return Err(ENOSPC);
+        };
+        rpc.ips = plan;
+        Ok(location.try_into()?)
+    }
+
+    /// Removes the rule at `location`. [`Fbnic::set_rx_mode`] must follow, which makes the device
+    /// forget it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is none.
+    pub fn remove_rule(&self, location: u32) -> Result {
+        let mut guard = self.rpc.lock();
+        let rpc = &mut *guard;
+
+        // CAST: Widening.
+        rpc.set_rule(location as usize, None)?.ok_or(EINVAL)?;
+        // Fewer rules always fit.
+        if let Some(plan) = ntuple::plan_ips(&rpc.ips, &rpc.rules) {
+            rpc.ips = plan;
+        }
+        Ok(())
+    }
+}
+
 /// Receive side scaling. Process context.
 impl Fbnic {
     fn write_rss(&self, rpc: &Rpc) {
         for (table, entries) in rpc.indirection.iter().enumerate() {
             for (index, queue) in entries.iter().enumerate() {
-                self.csr
-                    .write32(rpc_rss_tbl(table, index), u32::from(*queue));
+                // A context may name queues that were lost with the interrupts for them.
+                let queue = u32::from(*queue) % rpc.queues.max(1);
+                self.csr.write32(rpc_rss_tbl(table, index), queue);
             }
         }
         for (index, word) in rss::key_words(&rpc.key).into_iter().enumerate() {

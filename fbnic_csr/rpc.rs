@@ -38,6 +38,29 @@ pub const fn rpc_tcam_macda(entry: usize, word: usize) -> usize {
     0x2_2e00 + 4 * (0x20 * word + entry)
 }
 
+/// Word `word` (0–8, the last validates) of entry `entry` of the TCAM of outer source addresses.
+pub const fn rpc_tcam_outer_ipsrc(entry: usize, word: usize) -> usize {
+    0x2_3000 + 4 * (8 * word + entry)
+}
+
+/// The same of outer destination addresses.
+pub const fn rpc_tcam_outer_ipdst(entry: usize, word: usize) -> usize {
+    0x2_3120 + 4 * (8 * word + entry)
+}
+
+/// The same of source addresses, the inner ones of tunnels.
+pub const fn rpc_tcam_ipsrc(entry: usize, word: usize) -> usize {
+    0x2_3240 + 4 * (8 * word + entry)
+}
+
+/// The same of destination addresses, the inner ones of tunnels.
+pub const fn rpc_tcam_ipdst(entry: usize, word: usize) -> usize {
+    0x2_3360 + 4 * (8 * word + entry)
+}
+
+/// Last word of an entry for inner addresses: they are of IPv6.
+pub const RPC_TCAM_IP_IS_V6: u32 = 1 << 0;
+
 /// Entry `i` of indirection table `table`: an Rx queue number.
 pub const fn rpc_rss_tbl(table: usize, i: usize) -> usize {
     0x2_3480 + 4 * (0x100 * table + i)

@@ -26,6 +26,8 @@
 //! | 50–56 | host unicast by kind of flow, with a BMC |
 //! | 57–63 | any address by kind of flow, for the host and a BMC if there is one |
 
+use core::ops::Range;
+
 use super::rss::{
     self,
     rxh,
@@ -49,9 +51,14 @@ const MULTICAST_FIRST: usize = 5;
 pub const BOUNDARY: usize = 24;
 const HOST: usize = 30;
 const PROMISC: usize = 31;
+/// Where unicast addresses besides the host's own go, the highest index first: they grow towards
+/// the multicast addresses.
+const UNICAST: Range<usize> = BOUNDARY..HOST;
 
 const ACT_BMC: usize = 0;
 const ACT_BMC_ALL_MULTI: usize = 1;
+/// First index of user rules.
+pub const ACT_RULES: usize = 2;
 const ACT_UNICAST: usize = 50;
 const ACT_ANY: usize = 57;
 
@@ -73,6 +80,8 @@ pub struct MacEntry {
     pub host: bool,
     /// The BMC wants these frames.
     pub bmc: bool,
+    /// A user's rule names the address.
+    pub rule: bool,
 }
 
 impl MacEntry {
@@ -127,15 +136,16 @@ impl MacEntry {
 }
 
 /// A data word of the Rx tables.
-const fn tcam_word(value: u16, mask: u16) -> u32 {
+pub(super) const fn tcam_word(value: u16, mask: u16) -> u32 {
     (mask as u32) << 16 | value as u32
 }
 
 /// An entry of the action table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActEntry {
-    value: [u16; ACT_WORDS],
-    mask: [u16; ACT_WORDS],
+    pub(super) value: [u16; ACT_WORDS],
+    /// Bits that are not compared.
+    pub(super) mask: [u16; ACT_WORDS],
     /// First action word: where frames go.
     pub dest: u32,
     /// Second action word: what is hashed.
@@ -149,17 +159,18 @@ pub const ACT_DEST_HOST: u32 = 1 << 1;
 /// First action word: frames go to the BMC.
 pub const ACT_DEST_BMC: u32 = 2 << 1;
 /// First action word: headers are split after layer 4.
-const ACT_DMA_HINT_L4: u32 = 4 << 16;
+pub(super) const ACT_DMA_HINT_L4: u32 = 4 << 16;
 
 /// Word 1 of an action's key.
-mod key1 {
-    pub(super) const MACDA_SHIFT: u16 = 5;
-    pub(super) const MACDA_MASK: u16 = 0x1f << MACDA_SHIFT;
-    pub(super) const MACDA_VALID: u16 = 1 << 10;
-    pub(super) const IP_IS_V6: u16 = 1 << 11;
-    pub(super) const IP_VALID: u16 = 1 << 12;
-    pub(super) const L4_IS_UDP: u16 = 1 << 14;
-    pub(super) const L4_VALID: u16 = 1 << 15;
+pub(super) mod key1 {
+    pub(in super::super) const MACDA_SHIFT: u16 = 5;
+    pub(in super::super) const MACDA_MASK: u16 = 0x1f << MACDA_SHIFT;
+    pub(in super::super) const MACDA_VALID: u16 = 1 << 10;
+    pub(in super::super) const IP_IS_V6: u16 = 1 << 11;
+    pub(in super::super) const IP_VALID: u16 = 1 << 12;
+    pub(in super::super) const OUTER_IP_VALID: u16 = 1 << 13;
+    pub(in super::super) const L4_IS_UDP: u16 = 1 << 14;
+    pub(in super::super) const L4_VALID: u16 = 1 << 15;
 }
 
 impl ActEntry {
@@ -203,7 +214,7 @@ pub struct Bmc {
 }
 
 /// What the host wants to receive.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct RxMode<'a> {
     /// The interface's address.
     pub dev_addr: MacAddr,
@@ -223,6 +234,38 @@ fn is_multicast(mac: &MacAddr) -> bool {
     mac[0] & 1 != 0
 }
 
+/// [`is_multicast`], for iterators over references.
+fn is_group(mac: &&MacAddr) -> bool {
+    is_multicast(mac)
+}
+
+/// Whether entry `index` holds exactly `mac`.
+fn holds(table: &MacTable, index: usize, mac: &MacAddr) -> bool {
+    matches!(table.get(index), Some(Some(entry)) if entry.is_exact() && entry.value == *mac)
+}
+
+/// The first entry that holds exactly `mac`, which is the one that frames to it find.
+pub fn find_mac(table: &MacTable, mac: &MacAddr) -> Option<usize> {
+    (0..MACDA_ENTRIES).find(|&index| holds(table, index, mac))
+}
+
+/// Where multicast addresses of the host go.
+fn multicast_range(bmc: &Bmc) -> Range<usize> {
+    MULTICAST_FIRST..BOUNDARY - usize::from(bmc.present && bmc.all_multi)
+}
+
+/// Whether there is a place in `table` for an address that a user rule names.
+pub fn fits_mac(table: &MacTable, mac: &MacAddr, bmc: &Bmc) -> bool {
+    let mut range = if is_multicast(mac) {
+        multicast_range(bmc)
+    } else {
+        UNICAST
+    };
+    *mac == BROADCAST_ADDR
+        || find_mac(table, mac).is_some()
+        || range.any(|index| table.get(index) == Some(&None))
+}
+
 /// A plan of the address table.
 pub struct MacPlan {
     /// The table.
@@ -234,34 +277,57 @@ pub struct MacPlan {
 }
 
 impl MacPlan {
-    /// Plans the table for `mode` and `bmc`. Addresses that were in `before` keep their place.
-    pub fn new(before: &MacTable, mode: &RxMode<'_>, bmc: &Bmc) -> Self {
+    /// Plans the table for `mode`, `bmc` and the addresses that user rules name. Addresses that
+    /// were in `before` keep their place.
+    pub fn new<'r>(
+        before: &MacTable,
+        mode: &RxMode<'_>,
+        bmc: &Bmc,
+        rules: impl Iterator<Item = &'r MacAddr> + Clone,
+    ) -> Self {
         let mut plan = Self {
             table: [None; MACDA_ENTRIES],
             all_multi: false,
             promisc: false,
         };
-        let multicast_last = if bmc.present && bmc.all_multi {
-            BOUNDARY - 1
-        } else {
-            BOUNDARY
-        };
-        let multicast = MULTICAST_FIRST..multicast_last;
+        let multicast = multicast_range(bmc);
+        let unicast = UNICAST.rev();
 
         plan.set(BROADCAST, |entry| {
             entry.value = BROADCAST_ADDR;
             entry.host = mode.broadcast;
             entry.bmc = bmc.present;
         });
+        let shared = |mac: &&MacAddr| **mac == BROADCAST_ADDR || **mac == mode.dev_addr;
+        let named = rules.clone().filter(|mac| !shared(mac));
+        let (group, single) = (
+            named.clone().filter(is_group),
+            named.filter(|mac| !is_group(mac)),
+        );
         let mc = mode.mc.iter().filter(|mac| **mac != BROADCAST_ADDR);
-        let mc_fits = plan.place_all(before, multicast.clone(), mc);
         let uc = mode.uc.iter().filter(|mac| **mac != mode.dev_addr);
-        // Highest index first: the range grows towards the multicast addresses.
-        let uc_fits = plan.place_all(before, (BOUNDARY..HOST).rev(), uc);
+        let (for_rule, for_host) = (MacEntry::for_rule, MacEntry::for_host);
+        plan.keep(before, multicast.clone(), group.clone(), for_rule);
+        plan.keep(before, multicast.clone(), mc.clone(), for_host);
+        plan.keep(before, unicast.clone(), single.clone(), for_rule);
+        plan.keep(before, unicast.clone(), uc.clone(), for_host);
+        // Rules come first: lists that have too many addresses turn on reception of everything.
+        plan.add(multicast.clone(), group, true, for_rule);
+        plan.add(unicast.clone(), single, true, for_rule);
+        let mc_fits = plan.add(multicast.clone(), mc, false, for_host);
+        let uc_fits = plan.add(unicast, uc, false, for_host);
         plan.set(HOST, |entry| {
             entry.value = mode.dev_addr;
             entry.host = true;
         });
+        for mac in rules.filter(shared) {
+            let index = if *mac == BROADCAST_ADDR {
+                BROADCAST
+            } else {
+                HOST
+            };
+            plan.set(index, |entry| *entry = entry.for_rule());
+        }
 
         plan.promisc = mode.promisc || !uc_fits;
         plan.all_multi = mode.allmulti || !mc_fits || plan.promisc;
@@ -279,51 +345,75 @@ impl MacPlan {
         };
         let mut entry = slot.unwrap_or_default();
         fill(&mut entry);
-        *slot = (entry.host || entry.bmc).then_some(entry);
+        *slot = (entry.host || entry.bmc || entry.rule).then_some(entry);
     }
 
-    /// Gives each address an entry in `range`: the one it had, else the first free one. Returns
-    /// false if there was not enough room.
-    fn place_all<'m>(
+    /// Gives the addresses that had an entry in `range` the same one again.
+    fn keep<'m>(
         &mut self,
         before: &MacTable,
-        range: impl Iterator<Item = usize> + Clone,
+        range: impl Iterator<Item = usize>,
         addresses: impl Iterator<Item = &'m MacAddr> + Clone,
-    ) -> bool {
-        // First those which have a place, so that no new one takes it.
-        for index in range.clone() {
+        mark: impl Fn(MacEntry) -> MacEntry,
+    ) {
+        for index in range {
             let Some(Some(old)) = before.get(index) else {
                 continue;
             };
-            if old.is_exact() && addresses.clone().any(|mac| *mac == old.value) {
-                let value = old.value;
-                self.set(index, |entry| *entry = MacEntry::exact(value).for_host());
+            let wanted = old.is_exact() && addresses.clone().any(|mac| *mac == old.value);
+            if wanted && (self.is_free(index) || holds(&self.table, index, &old.value)) {
+                self.set(index, |entry| {
+                    entry.value = old.value;
+                    *entry = mark(*entry);
+                });
             }
         }
+    }
+
+    /// Gives each address that has no entry in `range` the first free one, after
+    /// [`MacPlan::keep`]. If there is none, that of an address which no rule names, for `evict`.
+    /// Returns false if there was not enough room.
+    fn add<'m>(
+        &mut self,
+        range: impl Iterator<Item = usize> + Clone,
+        addresses: impl Iterator<Item = &'m MacAddr>,
+        evict: bool,
+        mark: impl Fn(MacEntry) -> MacEntry,
+    ) -> bool {
         let mut fits = true;
         for mac in addresses {
-            if self.find(range.clone(), mac).is_some() {
-                continue;
-            }
-            let mut free = range.clone();
-            match free.find(|&index| self.table.get(index) == Some(&None)) {
-                Some(index) => self.set(index, |entry| *entry = MacEntry::exact(*mac).for_host()),
+            let own = self.find(range.clone(), mac);
+            let free = || range.clone().find(|&index| self.is_free(index));
+            let other = || range.clone().find(|&index| evict && !self.is_named(index));
+            match own.or_else(free).or_else(other) {
+                Some(index) => self.set(index, |entry| {
+                    if entry.value != *mac {
+                        *entry = MacEntry::exact(*mac);
+                    }
+                    *entry = mark(*entry);
+                }),
                 None => fits = false,
             }
         }
         fits
     }
 
+    /// Whether a rule names the address of entry `index`.
+    fn is_named(&self, index: usize) -> bool {
+        matches!(self.table.get(index), Some(Some(entry)) if entry.rule)
+    }
+
+    fn is_free(&self, index: usize) -> bool {
+        self.table.get(index) == Some(&None)
+    }
+
     /// The entry in `range` that holds exactly `mac`.
     fn find(&self, mut range: impl Iterator<Item = usize>, mac: &MacAddr) -> Option<usize> {
-        range.find(|&index| {
-            matches!(self.table.get(index), Some(Some(entry))
-                if entry.is_exact() && entry.value == *mac)
-        })
+        range.find(|&index| holds(&self.table, index, mac))
     }
 
     /// Adds the addresses of the BMC: to those it shares with the host, else to its own range.
-    fn place_bmc(&mut self, bmc: &Bmc, multicast: core::ops::Range<usize>) {
+    fn place_bmc(&mut self, bmc: &Bmc, multicast: Range<usize>) {
         let wanted = || bmc.mac.iter().filter(|mac| **mac != [0; 6]);
         let mut own = BMC_FIRST..BROADCAST;
         for mac in wanted().filter(|mac| !is_multicast(mac)) {
@@ -370,6 +460,11 @@ impl MacEntry {
         self
     }
 
+    fn for_rule(mut self) -> Self {
+        self.rule = true;
+        self
+    }
+
     fn for_bmc(mut self) -> Self {
         self.bmc = true;
         self
@@ -378,7 +473,7 @@ impl MacEntry {
 
 /// The part of an action's key that names a kind of flow. A mask is the complement of the value,
 /// so that only bits that are set are compared: the order of the entries does the rest.
-fn flow_key(flow: FlowType) -> u16 {
+pub(super) fn flow_key(flow: FlowType) -> u16 {
     const IP4: u16 = key1::IP_VALID;
     const IP6: u16 = key1::IP_VALID | key1::IP_IS_V6;
     const TCP: u16 = key1::L4_VALID;
@@ -395,7 +490,7 @@ fn flow_key(flow: FlowType) -> u16 {
 }
 
 /// An address index in an action's key.
-const fn macda_key(index: usize) -> u16 {
+pub(super) const fn macda_key(index: usize) -> u16 {
     // CAST: Indices are below 32.
     (index as u16) << key1::MACDA_SHIFT | key1::MACDA_VALID
 }

@@ -24,6 +24,9 @@ pub mod mailbox_ring;
 #[path = "../../../fbnic_fw/waiters.rs"]
 pub mod waiters;
 
+#[path = "../../../fbnic_rpc/ntuple.rs"]
+pub mod ntuple;
+
 #[path = "../../../fbnic_rpc/rss.rs"]
 pub mod rss;
 
@@ -41,6 +44,17 @@ pub mod layout;
 
 #[path = "../../../fbnic_txrx/ring.rs"]
 pub mod ring;
+
+/// Those types of the network layer that need no kernel.
+pub mod net {
+    /// Types of ethtool.
+    pub mod ethtool {
+        pub use crate::flow;
+    }
+}
+
+#[path = "../../../rust/kernel/net/ethtool/flow.rs"]
+pub mod flow;
 
 /// Registers whose offset is computed.
 pub mod fbnic_csr {

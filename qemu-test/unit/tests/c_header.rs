@@ -346,6 +346,10 @@ fn computed_offsets() {
     let two: &[Family2] = &[
         ("RPC_TCAM_ACT", csr::rpc::rpc_tcam_act),
         ("RPC_TCAM_MACDA", csr::rpc::rpc_tcam_macda),
+        ("RPC_TCAM_IPSRC", csr::rpc::rpc_tcam_ipsrc),
+        ("RPC_TCAM_IPDST", csr::rpc::rpc_tcam_ipdst),
+        ("RPC_TCAM_OUTER_IPSRC", csr::rpc::rpc_tcam_outer_ipsrc),
+        ("RPC_TCAM_OUTER_IPDST", csr::rpc::rpc_tcam_outer_ipdst),
         ("RPC_RSS_TBL", csr::rpc::rpc_rss_tbl),
         ("TCE_RAM_TCAM", csr::tce::tce_ram_tcam),
     ];

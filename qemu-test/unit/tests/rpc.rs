@@ -5,8 +5,8 @@
 use fbnic_unit::{
     rss::{self, rxh, FlowType},
     tcam::{
-        plan_actions, ActTable, Bmc, MacAddr, MacEntry, MacPlan, MacTable, RxMode, ACT_DEST_BMC,
-        ACT_DEST_HOST, ACT_DROP, ACT_ENTRIES, MACDA_ENTRIES,
+        find_mac, fits_mac, plan_actions, ActTable, Bmc, MacAddr, MacEntry, MacPlan, MacTable,
+        RxMode, ACT_DEST_BMC, ACT_DEST_HOST, ACT_DROP, ACT_ENTRIES, MACDA_ENTRIES,
     },
 };
 
@@ -29,6 +29,10 @@ fn mode<'a>(uc: &'a [MacAddr], mc: &'a [MacAddr]) -> RxMode<'a> {
     }
 }
 
+fn planned(before: &MacTable, mode: &RxMode<'_>, bmc: &Bmc) -> MacPlan {
+    MacPlan::new(before, mode, bmc, [].iter())
+}
+
 fn unicast(n: u8) -> MacAddr {
     [2, 0, 0, 0, 1, n]
 }
@@ -48,7 +52,7 @@ fn used(table: &MacTable) -> Vec<usize> {
 
 #[test]
 fn plain_interface() {
-    let plan = MacPlan::new(&EMPTY, &mode(&[], &[]), &NO_BMC);
+    let plan = planned(&EMPTY, &mode(&[], &[]), &NO_BMC);
     assert_eq!(used(&plan.table), [4, 30]);
     assert_eq!(at(&plan.table, 4).value, [0xff; 6]);
     assert_eq!(at(&plan.table, 30).value, DEV);
@@ -56,19 +60,19 @@ fn plain_interface() {
 
     let mut quiet = mode(&[], &[]);
     quiet.broadcast = false;
-    assert_eq!(used(&MacPlan::new(&EMPTY, &quiet, &NO_BMC).table), [30]);
+    assert_eq!(used(&planned(&EMPTY, &quiet, &NO_BMC).table), [30]);
 }
 
 #[test]
 fn lists_grow_towards_each_other_and_keep_their_places() {
     let (uc, mc) = ([unicast(1), unicast(2)], [multicast(1), multicast(2)]);
-    let first = MacPlan::new(&EMPTY, &mode(&uc, &mc), &NO_BMC).table;
+    let first = planned(&EMPTY, &mode(&uc, &mc), &NO_BMC).table;
     assert_eq!(used(&first), [4, 5, 6, 28, 29, 30]);
     assert_eq!(at(&first, 5).value, multicast(1));
     assert_eq!(at(&first, 29).value, unicast(1));
 
     let (uc, mc) = ([unicast(3), unicast(2)], [multicast(2), multicast(3)]);
-    let second = MacPlan::new(&first, &mode(&uc, &mc), &NO_BMC).table;
+    let second = planned(&first, &mode(&uc, &mc), &NO_BMC).table;
     assert_eq!(second[6], first[6]);
     assert_eq!(second[28], first[28]);
     assert_eq!(at(&second, 5).value, multicast(3));
@@ -78,11 +82,11 @@ fn lists_grow_towards_each_other_and_keep_their_places() {
 #[test]
 fn too_many_unicast_addresses_mean_promiscuous() {
     let list: Vec<_> = (0..7).map(unicast).collect();
-    let fits = MacPlan::new(&EMPTY, &mode(&list[..6], &[]), &NO_BMC);
+    let fits = planned(&EMPTY, &mode(&list[..6], &[]), &NO_BMC);
     assert!(!fits.promisc);
     assert_eq!(fits.table[31], None);
 
-    let over = MacPlan::new(&EMPTY, &mode(&list, &[]), &NO_BMC);
+    let over = planned(&EMPTY, &mode(&list, &[]), &NO_BMC);
     assert!(over.promisc && over.all_multi);
     assert_eq!(at(&over.table, 31).mask, [0xff; 6]);
 }
@@ -90,10 +94,10 @@ fn too_many_unicast_addresses_mean_promiscuous() {
 #[test]
 fn too_many_multicast_addresses_mean_all_multicast() {
     let list: Vec<_> = (0..20).map(multicast).collect();
-    let fits = MacPlan::new(&EMPTY, &mode(&[], &list[..19]), &NO_BMC);
+    let fits = planned(&EMPTY, &mode(&[], &list[..19]), &NO_BMC);
     assert!(!fits.all_multi);
 
-    let over = MacPlan::new(&EMPTY, &mode(&[], &list), &NO_BMC);
+    let over = planned(&EMPTY, &mode(&[], &list), &NO_BMC);
     assert!(over.all_multi && !over.promisc);
     let wildcard = at(&over.table, 31);
     assert_eq!(wildcard.value, [1, 0, 0, 0, 0, 0]);
@@ -104,8 +108,49 @@ fn too_many_multicast_addresses_mean_all_multicast() {
 fn the_stack_may_repeat_itself() {
     let uc = [DEV, unicast(1), unicast(1)];
     let mc = [[0xff; 6], multicast(1), multicast(1)];
-    let plan = MacPlan::new(&EMPTY, &mode(&uc, &mc), &NO_BMC);
+    let plan = planned(&EMPTY, &mode(&uc, &mc), &NO_BMC);
     assert_eq!(used(&plan.table), [4, 5, 29, 30]);
+}
+
+#[test]
+fn addresses_of_rules_have_their_place() {
+    let (uc, mc) = ([unicast(1), unicast(2)], [multicast(1)]);
+    let first = planned(&EMPTY, &mode(&uc, &mc), &NO_BMC).table;
+    // Those of the interface and of everybody are shared, others are added behind the lists.
+    let named = [DEV, [0xff; 6], unicast(2), unicast(7), multicast(8)];
+    let second = MacPlan::new(&first, &mode(&uc, &mc), &NO_BMC, named.iter()).table;
+    assert_eq!(used(&second), [4, 5, 6, 27, 28, 29, 30]);
+    let owners = |index| {
+        let entry = at(&second, index);
+        (entry.value, entry.host, entry.rule)
+    };
+    assert_eq!(owners(4), ([0xff; 6], true, true));
+    assert_eq!(owners(5), (multicast(1), true, false));
+    assert_eq!(owners(6), (multicast(8), false, true));
+    assert_eq!(owners(27), (unicast(7), false, true));
+    assert_eq!(owners(28), (unicast(2), true, true));
+    assert_eq!(owners(29), (unicast(1), true, false));
+    assert_eq!(owners(30), (DEV, true, true));
+    // What only lists name goes with them, what a rule names stays where it is.
+    let third = MacPlan::new(&second, &mode(&[], &[]), &NO_BMC, named.iter()).table;
+    assert_eq!(used(&third), [4, 6, 27, 28, 30]);
+}
+
+#[test]
+fn rules_come_before_lists() {
+    let uc: Vec<_> = (0..6).map(unicast).collect();
+    let first = planned(&EMPTY, &mode(&uc, &[]), &NO_BMC);
+    assert!(!first.promisc);
+    assert!(!fits_mac(&first.table, &unicast(9), &NO_BMC));
+    assert!(fits_mac(&first.table, &unicast(5), &NO_BMC));
+    assert!(fits_mac(&first.table, &multicast(5), &NO_BMC));
+    assert!(fits_mac(&first.table, &[0xff; 6], &NO_BMC));
+    // The interface gets another address, and a rule needs a place for the former one.
+    let named = [unicast(9)];
+    let second = MacPlan::new(&first.table, &mode(&uc, &[]), &NO_BMC, named.iter());
+    let index = find_mac(&second.table, &unicast(9)).unwrap();
+    assert!((24..30).contains(&index) && at(&second.table, index).rule);
+    assert!(second.promisc);
 }
 
 #[test]
@@ -115,6 +160,7 @@ fn words_are_big_endian_from_the_end() {
         mask: [0xa, 0xb, 0xc, 0xd, 0xe, 0xf],
         host: true,
         bmc: false,
+        rule: false,
     };
     assert_eq!(entry.rx_words(), [0x0e0f_0506, 0x0c0d_0304, 0x0a0b_0102]);
     assert_eq!(entry.tx_words(), [0x0506_0e0f, 0x0304_0c0d, 0x0102_0a0b]);
@@ -127,7 +173,7 @@ fn bmc_shares_what_the_host_wants_too() {
         mac: [unicast(50), multicast(1), multicast(9), [0; 6]],
         all_multi: false,
     };
-    let plan = MacPlan::new(&EMPTY, &mode(&[], &[multicast(1)]), &bmc);
+    let plan = planned(&EMPTY, &mode(&[], &[multicast(1)]), &bmc);
     assert_eq!(used(&plan.table), [0, 1, 4, 5, 30]);
     let owners = |index| {
         let entry = at(&plan.table, index);
@@ -149,11 +195,11 @@ fn bmc_all_multicast_uses_the_last_multicast_entry() {
         ..NO_BMC
     };
     let list: Vec<_> = (0..19).map(multicast).collect();
-    let plan = MacPlan::new(&EMPTY, &mode(&[], &list[..18]), &bmc);
+    let plan = planned(&EMPTY, &mode(&[], &list[..18]), &bmc);
     assert!(!plan.all_multi);
     assert!(at(&plan.table, 23).bmc && !at(&plan.table, 23).host);
 
-    let over = MacPlan::new(&EMPTY, &mode(&[], &list), &bmc);
+    let over = planned(&EMPTY, &mode(&[], &list), &bmc);
     assert!(over.all_multi);
     assert!(at(&over.table, 23).bmc && at(&over.table, 23).host);
     assert_eq!(over.table[31], None);

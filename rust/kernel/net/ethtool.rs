@@ -21,8 +21,14 @@ use kernel::{
     prelude::*, //
 };
 
+pub mod flow;
+mod rxnfc;
 mod table;
 
+use flow::{
+    FlowSpec,
+    Location, //
+};
 pub use table::Table;
 
 pub use bindings::{
@@ -247,6 +253,8 @@ pub trait Operations: netdevice::Operations {
     const RXFH_INDIR_SIZE: u32 = 0;
     /// RSS contexts, the one every device has included.
     const RXFH_CONTEXTS: u32 = 0;
+    /// Size of the table of flow rules.
+    const FLOW_RULES: u32 = 0;
     /// Names of the tests of [`Operations::self_test`].
     const TESTS: &'static [&'static str] = &[];
     /// Packet size ranges of [`Operations::rmon_stats`], ended by one of zeros.
@@ -366,6 +374,32 @@ pub trait Operations: netdevice::Operations {
     /// `ethtool -N <dev> rx-flow-hash <flow type> <fields>`.
     fn set_rxfh_fields(&self, dev: &Locked<'_>, flow_type: u32, fields: u32) -> Result {
         let _ = (dev, flow_type, fields);
+        Err(EOPNOTSUPP)
+    }
+
+    /// `ethtool -n`: returns the flow rule at `location`, if there is one.
+    fn flow_rule(&self, location: u32) -> Option<FlowSpec> {
+        let _ = location;
+        None
+    }
+
+    /// `ethtool -N`: adds a flow rule and returns its location.
+    ///
+    /// Of the rule only the form has been checked, except that an RSS context exists and, with
+    /// one, no offset is asked for.
+    fn insert_flow_rule(
+        &self,
+        dev: &Locked<'_>,
+        rule: &FlowSpec,
+        location: Location,
+    ) -> Result<u32> {
+        let _ = (dev, rule, location);
+        Err(EOPNOTSUPP)
+    }
+
+    /// `ethtool -N <dev> delete <location>`.
+    fn remove_flow_rule(&self, dev: &Locked<'_>, location: u32) -> Result {
+        let _ = (dev, location);
         Err(EOPNOTSUPP)
     }
 

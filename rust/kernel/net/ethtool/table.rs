@@ -3,6 +3,7 @@
 //! The kernel's table of ethtool operations, and the way from it to [`Operations`].
 
 use super::{
+    rxnfc,
     Channels,
     Coalesce,
     Cut,
@@ -79,6 +80,8 @@ impl<T: Operations> Table<T> {
         get_ethtool_stats: optional!(T::HAS_STATS, Self::get_ethtool_stats),
         get_sset_count: optional!(T::HAS_STATS, Self::get_sset_count),
         get_rx_ring_count: optional!(T::HAS_RX_RING_COUNT, Self::get_rx_ring_count),
+        get_rxnfc: optional!(T::HAS_FLOW_RULE, Self::get_rxnfc),
+        set_rxnfc: optional!(T::HAS_INSERT_FLOW_RULE, Self::set_rxnfc),
         get_rxfh_key_size: optional!(T::HAS_GET_RXFH, Self::get_rxfh_key_size),
         get_rxfh_indir_size: optional!(T::HAS_GET_RXFH, Self::get_rxfh_indir_size),
         get_rxfh: optional!(T::HAS_GET_RXFH, Self::get_rxfh),
@@ -498,6 +501,83 @@ impl<T: Operations> Table<T> {
                 return;
             };
             (*regs).version = Self::with(dev, 0, |this, _| this.regs(out));
+        }
+    }
+}
+
+/// Flow rules. The safety requirements are those of the other callbacks.
+impl<T: Operations> Table<T> {
+    /// # Safety
+    ///
+    /// See above. `locations` must be null or have room for as many numbers as `nfc` says.
+    unsafe extern "C" fn get_rxnfc(
+        dev: *mut bindings::net_device,
+        nfc: *mut bindings::ethtool_rxnfc,
+        locations: *mut u32,
+    ) -> c_int {
+        // SAFETY: See above. Both views of the union are a number. The list may begin in the
+        // padding at the end of `nfc`, so there is no reference to the whole while it is written.
+        unsafe {
+            Self::try_with(dev, |this, _| {
+                (*nfc).data = T::FLOW_RULES.into();
+                match (*nfc).cmd {
+                    bindings::ETHTOOL_GRXCLSRLCNT => {
+                        (*nfc).__bindgen_anon_1.rule_cnt = Self::list_rules(this, None)?;
+                        // The driver is asked where a rule goes that has no location.
+                        (*nfc).data |= u64::from(bindings::RX_CLS_LOC_SPECIAL);
+                    }
+                    bindings::ETHTOOL_GRXCLSRLALL => {
+                        let room = (*nfc).__bindgen_anon_1.rule_cnt as usize;
+                        let out = slice_of(locations, room);
+                        (*nfc).__bindgen_anon_1.rule_cnt = Self::list_rules(this, out)?;
+                    }
+                    bindings::ETHTOOL_GRXCLSRULE => {
+                        let rule = this.flow_rule((*nfc).fs.location).ok_or(EINVAL)?;
+                        rxnfc::write_spec(&mut *nfc, &rule);
+                    }
+                    _ => return Err(EOPNOTSUPP),
+                }
+                Ok(())
+            })
+        }
+    }
+
+    /// Counts the rules and, if there is room given, lists where they are.
+    fn list_rules(this: &T, mut out: Option<&mut [u32]>) -> Result<u32> {
+        let mut count = 0;
+        for location in (0..T::FLOW_RULES).filter(|&at| this.flow_rule(at).is_some()) {
+            if let Some(out) = &mut out {
+                // CAST: Widening; and a small number.
+                let room = out.get_mut(count as usize);
+                *room.ok_or_else(|| Error::from_errno(-(bindings::EMSGSIZE as c_int)))? = location;
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// # Safety
+    ///
+    /// See above.
+    unsafe extern "C" fn set_rxnfc(
+        dev: *mut bindings::net_device,
+        nfc: *mut bindings::ethtool_rxnfc,
+    ) -> c_int {
+        // SAFETY: See above.
+        unsafe {
+            Self::try_with(dev, |this, dev| {
+                let nfc = &mut *nfc;
+                match nfc.cmd {
+                    bindings::ETHTOOL_SRXCLSRLINS => {
+                        let location = rxnfc::read_location(&nfc.fs)?;
+                        let rule = rxnfc::read_spec(nfc)?;
+                        nfc.fs.location = this.insert_flow_rule(dev, &rule, location)?;
+                        Ok(())
+                    }
+                    bindings::ETHTOOL_SRXCLSRLDEL => this.remove_flow_rule(dev, nfc.fs.location),
+                    _ => Err(EOPNOTSUPP),
+                }
+            })
         }
     }
 }
