@@ -16,6 +16,7 @@ from . import (  # noqa: F401
     netdev,
     queues,
     rss,
+    ntuple,
     firmware,
     link,
     power,

@@ -13,6 +13,8 @@ TEXT = (
     "ethtool DEV",
     *(f"ethtool {option} DEV" for option in "-i -g -l -c -k -a -x -T -m -S --show-fec --show-eee".split()),
     *(f"ethtool -S DEV --groups {group}" for group in ("eth-mac", "eth-phy", "eth-ctrl", "rmon")),
+    "ethtool -n DEV",
+    "ethtool -x DEV context 1",
     "ethtool -I -a DEV",
     "ethtool -I --show-fec DEV",
     "devlink dev info",
@@ -30,11 +32,25 @@ JSON = (
     "ip -j -d link show DEV",
 )
 
+# Rules that are there when the reports are made, in an order that C has room for.
+RULES = (
+    "tcp4 src-ip 198.18.0.1 dst-ip 198.19.0.0 m 0.0.255.255 src-port 0x100 m 0xff dst-port 80 action 1",
+    "udp4 dst-port 53 action -1",
+    "ip4 src-ip 198.18.0.2 action 0",
+    "ip4 l4proto 17 dst-ip 198.18.0.2 l4data 0x00350036 action 1",
+    "ip6 dst-ip 2001:db8::2 action -1",
+    "tcp6 src-ip 2001:db8::1 dst-ip 2001:db8:1:: m ::ffff:ffff:ffff:ffff:ffff dst-port 443 action 1",
+    "udp6 action 0",
+    "ip6 l4proto 41 src-ip 2001:db8::3 dst-ip 2001:db8::4 action 1",
+    "ether action 1",
+    "ether dst 02:00:00:00:77:01 action -1",
+    "tcp4 dst-port 81 context 0",
+    "udp6 dst-port 81 context 1",
+)
+
 # Why lines may differ: a pattern for "-line of C" or "+line of Rust", after "command: ".
 EXPLAINED = (
-    # Not there yet: ntuple rules, time stamps of the hardware, XDP, firmware dumps.
-    r"ethtool -k DEV: .ntuple-filters: ",
-    r"ethtool --json -k DEV: .0\.ntuple-filters\.active: ",
+    # Not there yet: time stamps of the hardware, XDP, firmware dumps.
     r"ethtool -S DEV: -\s*xdp_tx_queue_",
     r"ethtool -T DEV: ",
     r"devlink health: .\s*state healthy error N recover N( auto_dump true)?$",
@@ -196,6 +212,9 @@ def _reports(guest: Guest) -> dict[str, list[str]]:
     # Other tests leave settings behind; a fresh load has the driver's own.
     guest.check("ready 1500; unload_fbnic; ready 1500", 60)
     name = guest.check("near_if").strip()
+    guest.check(f"ethtool -X {name} context new")
+    for rule in RULES:
+        guest.check(f"ethtool -N {name} flow-type {rule}")
     reports = {}
     for command in (*TEXT, *JSON):
         output = guest.run(command.replace("DEV", name)).output
@@ -203,6 +222,7 @@ def _reports(guest: Guest) -> dict[str, list[str]]:
         lines = _flat(json.loads(output), "") if command in JSON else output.splitlines()
         assert lines or "port" in command or "param" in command, f"{command} says nothing"
         reports[command] = [_without_counts(command, line) for line in lines]
+    guest.check("unload_fbnic; ready 1500", 60)
     return reports
 
 

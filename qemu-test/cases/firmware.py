@@ -30,6 +30,9 @@ RINGS = (0x6000, 0x603F)
 # Tables that firmware may lose with its life: RPC_TCAM_ACT, RPC_TCAM_MACDA, TCE_RAM.
 TABLES = ((0x8880, 0x8B7F), (0x8B80, 0x8BFF), (0x4200, 0x421F))
 
+# Number of the first rule that a user adds.
+RULE = 47
+
 # Unlike cat, which tries another way after an error, this asks the firmware once.
 _TEMPERATURE = "(read -r value </sys/class/hwmon/hwmon*/temp1_input && echo $value)"
 _VOLTAGE = "(read -r value </sys/class/hwmon/hwmon*/in0_input && echo $value)"
@@ -343,8 +346,10 @@ def firmware_versions(guest: Guest) -> None:
 
 @case(rows=(10, 19))
 def firmware_restarts(guest: Guest) -> None:
-    """The firmware crashes, forgets its owner and loses the tables: soon all is as before."""
-    guest.check("ready 1500; dmesg -C")
+    """The firmware crashes, forgets its owner and loses the tables: soon all is as before, rules of users too."""
+    name = guest.check("ready 1500; dmesg -C; near_if").split()[-1]
+    guest.check(f"ethtool -N {name} flow-type tcp4 src-ip 198.18.0.1 dst-port 80 action 1")
+    rules = guest.check(f"ethtool -n {name}")
     # A restart shows in an uptime that is less than one before. The next but one heartbeat has to
     # see it, up to 20 s later.
     time.sleep(max(0, 25 - _uptime(guest)))
@@ -364,6 +369,8 @@ def firmware_restarts(guest: Guest) -> None:
     lines = guest.check("dmesg | grep -ci 'firmware \\(did not respond\\|stopped\\)'; true")
     same("messages", lines.strip(), "1")
     same("temperature", _temperature(guest), MILLIDEGREES)
+    same("rules", guest.check(f"ethtool -n {name}"), rules)
+    guest.check(f"ethtool -N {name} delete {RULE}")
 
 
 @case(rows=(10,))

@@ -93,12 +93,12 @@ def bus_error_recovery(guest: Guest) -> None:
     """A fatal error on the bus under traffic: the kernel resets the slot, and traffic goes on."""
     for _ in range(2):
         mark = len(guest.console.text())
-        _survives(guest, lambda: _inject_bus_error(guest))
+        _survives(guest, lambda: inject_bus_error(guest))
         said = guest.console.text()[mark:]
         assert "device recovery successful" in said, f"no recovery:\n{said[-2000:]}"
 
 
-def _inject_bus_error(guest: Guest) -> None:
+def inject_bus_error(guest: Guest) -> None:
     """The root port reports a malformed packet; what is below it is then reset by the kernel."""
     mark = len(guest.console.text())
     guest.monitor("pcie_aer_inject_error rp MALF_TLP")
