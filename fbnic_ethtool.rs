@@ -204,6 +204,10 @@ impl ethtool::Operations for FbnicNet {
         if config.hds_thresh > HDS_THRESH_MAX {
             return Err(EINVAL);
         }
+        if self.splits_frames(dev.mtu(), config.hds_thresh) {
+            extack.set(c"fbnic: Use higher HDS threshold or multi-buf capable program");
+            return Err(EINVAL);
+        }
 
         self.set_config(dev, &config)
     }
@@ -277,7 +281,7 @@ impl ethtool::Operations for FbnicNet {
     }
 
     fn stats(&self, out: &mut [u64]) {
-        stats::values(self.fbnic(), out);
+        stats::values(self, out);
     }
 
     fn rx_ring_count(&self) -> u32 {

@@ -36,11 +36,15 @@ use crate::{
         TxProducer,
         TxSnapshot,
         TxStats,
+        XdpSnapshot,
         MAX_RXQS,
         MAX_TXQS, //
     },
     net::{
-        ethtool,
+        ethtool::{
+            self,
+            ExtAck, //
+        },
         netdevice::{
             self,
             default_rss_queues,
@@ -58,7 +62,8 @@ use crate::{
             Xmit,
             XmitContext, //
         },
-        skbuff::SkBuff, //
+        skbuff::SkBuff,
+        xdp, //
     },
     pci::IrqVectors, //
 };
@@ -71,7 +76,10 @@ use datapath::{
 const MIN_MTU: u32 = 1280;
 
 /// The largest MTU, bytes: the largest frame without the Ethernet header.
-const MAX_MTU: u32 = 9742 - 14;
+const MAX_MTU: u32 = 9742 - ETH_HLEN;
+
+/// Length of an Ethernet header, bytes.
+const ETH_HLEN: u32 = 14;
 
 /// Tunnels whose segments the stack prepares, so that the device only has to cut.
 const GSO_PARTIAL_FEATURES: u64 = features::GSO_GRE
@@ -114,6 +122,8 @@ pub(crate) struct FbnicNet {
     /// Counters of the queues. They outlive the queues, so that totals keep growing.
     tx_stats: KVec<Arc<TxStats>>,
     rx_stats: KVec<Arc<RxStats>>,
+    /// The XDP program of all receive queues, which takes turns with them and stays when they go.
+    xdp_program: Arc<xdp::Slot>,
     link: Arc<Link>,
     fbnic: Arc<Fbnic>,
 }
@@ -246,6 +256,7 @@ impl FbnicNet {
             vectors <- new_mutex!(Some(vectors)),
             tx_stats,
             rx_stats,
+            xdp_program: Arc::new(xdp::Slot::new(), GFP_KERNEL)?,
             link,
             fbnic,
         }? Error))
@@ -281,9 +292,31 @@ impl FbnicNet {
         Some(self.tx_stats.get(index as usize)?.snapshot())
     }
 
+    /// Returns the counters of transmit queue `index` and of what XDP programs sent back in the queue
+    /// of the same number.
+    fn tx_total(&self, index: u32) -> Option<TxSnapshot> {
+        let mut total = self.tx_stats(index)?;
+        let sent = self.xdp_stats(index)?;
+        total.packets = total.packets.wrapping_add(sent.packets);
+        total.bytes = total.bytes.wrapping_add(sent.bytes);
+        Some(total)
+    }
+
     /// Returns the counters of receive queue `index`.
     pub(crate) fn rx_stats(&self, index: u32) -> Option<RxSnapshot> {
         Some(self.rx_stats.get(index as usize)?.snapshot())
+    }
+
+    /// Returns the counters of the frames that XDP programs of the NAPI context with receive queue
+    /// `index` as its first send back.
+    pub(crate) fn xdp_stats(&self, index: u32) -> Option<XdpSnapshot> {
+        Some(self.rx_stats.get(index as usize)?.xdp_snapshot())
+    }
+
+    /// Returns whether the XDP program needs every frame in one piece, and frames would come in
+    /// several with this MTU and this longest frame of one piece, both in bytes. Netdev lock held.
+    pub(crate) fn splits_frames(&self, mtu: u32, hds_thresh: u32) -> bool {
+        self.xdp_program.wants_one_piece() && may_split(mtu, hds_thresh)
     }
 
     /// Changes the queues, with traffic interrupted if the interface is open. RTNL and netdev
@@ -467,8 +500,31 @@ impl Operations for FbnicNet {
         }
     }
 
-    fn change_mtu(_this: &Self, _dev: &Locked<'_>, _mtu: u32) -> Result {
+    fn change_mtu(this: &Self, dev: &Locked<'_>, mtu: u32) -> Result {
         // The receive buffers take every frame the device does, and the core checks the range.
+        let hds_thresh = this.config().hds_thresh;
+        if this.splits_frames(mtu, hds_thresh) {
+            dev_err!(
+                dev.dma_device(),
+                "MTU {mtu} is larger than HDS threshold {hds_thresh} in XDP mode\n"
+            );
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    fn set_xdp_program(
+        this: &Self,
+        dev: &Locked<'_>,
+        program: Option<xdp::Program>,
+        extack: &mut ExtAck<'_>,
+    ) -> Result {
+        let one_piece = program.as_ref().is_some_and(|new| !new.has_frags());
+        if one_piece && may_split(dev.mtu(), this.config().hds_thresh) {
+            extack.set(c"fbnic: MTU too high, or HDS threshold is too low for single buffer XDP");
+            return Err(EOPNOTSUPP);
+        }
+        this.xdp_program.replace(program);
         Ok(())
     }
 
@@ -480,6 +536,10 @@ impl Operations for FbnicNet {
             stats.tx_dropped += queue.dropped;
         }
         for queue in &this.rx_stats {
+            let sent = queue.xdp_snapshot();
+            stats.tx_packets += sent.packets;
+            stats.tx_bytes += sent.bytes;
+            stats.tx_dropped += sent.dropped;
             let queue = queue.snapshot();
             stats.rx_packets += queue.packets;
             stats.rx_bytes += queue.bytes;
@@ -504,7 +564,7 @@ impl Operations for FbnicNet {
     }
 
     fn queue_stats_tx(this: &Self, _dev: &Locked<'_>, index: u32, stats: &mut QueueStatsTx) {
-        if let Some(queue) = this.tx_stats(index) {
+        if let Some(queue) = this.tx_total(index) {
             put_tx(stats, &queue);
         }
     }
@@ -518,8 +578,8 @@ impl Operations for FbnicNet {
         }
         put_rx(rx, &total);
         let mut total = TxSnapshot::default();
-        for queue in this.tx_stats.iter().skip(config.num_tx.into()) {
-            total += queue.snapshot();
+        for queue in (config.num_tx..MAX_TXQS).filter_map(|queue| this.tx_total(queue.into())) {
+            total += queue;
         }
         put_tx(tx, &total);
     }
@@ -540,6 +600,12 @@ fn put_tx(stats: &mut QueueStatsTx, queue: &TxSnapshot) {
     stats.hw_gso_wire_packets = queue.lso;
     stats.stop = queue.stop;
     stats.wake = queue.wake;
+}
+
+/// Returns whether frames of the largest size for `mtu` are longer than `hds_thresh` bytes, so that
+/// they are received in several pieces.
+fn may_split(mtu: u32, hds_thresh: u32) -> bool {
+    mtu.saturating_add(ETH_HLEN) > hds_thresh
 }
 
 /// Tells the receive queues of `dev` whether they may wait for buffers.
@@ -580,6 +646,7 @@ impl Netdev {
             features: FEATURES,
             fixed_features: features::NTUPLE,
             gso_partial_features: GSO_PARTIAL_FEATURES,
+            xdp_features: xdp::features::BASIC | xdp::features::RX_SG,
             mtu: (MIN_MTU, MAX_MTU),
             hds_thresh: fbnic_txrx::HDS_THRESH_DEFAULT,
             ethtool_ops: ethtool::Table::<FbnicNet>::OPS,

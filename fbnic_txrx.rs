@@ -44,7 +44,8 @@ use crate::{
             PollContext,
             WorkDone, //
         },
-        netdevice::NetDevice, //
+        netdevice::NetDevice,
+        xdp, //
     },
 };
 
@@ -57,6 +58,7 @@ mod ring;
 mod rx;
 mod stats;
 mod tx;
+mod xdp_tx;
 
 pub use config::{
     vector_layout,
@@ -73,7 +75,8 @@ pub use stats::{
     RxSnapshot,
     RxStats,
     TxSnapshot,
-    TxStats, //
+    TxStats,
+    XdpSnapshot, //
 };
 pub use tx::{
     features_check,
@@ -229,7 +232,32 @@ pub fn config_drop_mode(fbnic: &Fbnic, cfg: &Config, tx_pause: bool) {
     }
 }
 
+/// What queues have in common with those that come after them.
+pub struct Shared<'a> {
+    /// Counters of the transmit queues, by number.
+    pub tx_stats: &'a [Arc<TxStats>],
+    /// Counters of the receive queues, by number.
+    pub rx_stats: &'a [Arc<RxStats>],
+    /// The XDP program that receive queues run.
+    pub program: &'a Arc<xdp::Slot>,
+}
+
+impl Shared<'_> {
+    fn tx_stats(&self, queue: u16) -> Result<Arc<TxStats>> {
+        let stats = self.tx_stats.get(usize::from(queue));
+        stats.cloned().ok_or(EINVAL)
+    }
+
+    fn rx_stats(&self, queue: u16) -> Result<Arc<RxStats>> {
+        let stats = self.rx_stats.get(usize::from(queue));
+        stats.cloned().ok_or(EINVAL)
+    }
+}
+
 /// The queues that one NAPI context serves.
+///
+/// With receive queues the first transmit triad has the queue for frames that XDP programs send back;
+/// the triad may be there for nothing else.
 ///
 /// Dropping it stops the queues if that was not done, and frees all of their memory. Fields are
 /// dropped in order.
@@ -243,8 +271,7 @@ pub struct NapiVector {
 impl NapiVector {
     /// Allocates the queues that `layout` names. Touches no register.
     ///
-    /// Process context. `tx_stats` and `rx_stats` return the counters of a queue. Also returns the
-    /// other side of each transmit queue with the queue's number.
+    /// Process context. Also returns the other side of each transmit queue with the queue's number.
     ///
     /// # Errors
     ///
@@ -255,8 +282,7 @@ impl NapiVector {
         dev: &Device<Bound>,
         cfg: &Config,
         layout: &VectorLayout,
-        tx_stats: impl Fn(u16) -> Result<Arc<TxStats>>,
-        rx_stats: impl Fn(u16) -> Result<Arc<RxStats>>,
+        shared: &Shared<'_>,
     ) -> Result<(Self, KVec<(u16, TxProducer)>)> {
         let mut this = Self {
             tx: KVec::new(),
@@ -270,12 +296,22 @@ impl NapiVector {
         let mut producers = KVec::new();
         let size = RingSize::new(cfg.txq_size).ok_or(EINVAL)?;
         for index in layout.txqs() {
-            let (producer, consumer) = tx::new_queue(fbnic, dev, index, size, tx_stats(index)?)?;
+            let stats = shared.tx_stats(index)?;
+            let (producer, consumer) = tx::new_queue(fbnic, dev, index, size, stats)?;
             this.tx.push(consumer, GFP_KERNEL)?;
             producers.push((index, producer), GFP_KERNEL)?;
         }
+        if let Some(layout) = layout.xdp() {
+            if this.tx.is_empty() {
+                let (index, stats) = (layout.triad, shared.tx_stats(layout.triad)?);
+                let triad = tx::TxConsumer::new(fbnic, dev, index, size, stats)?;
+                this.tx.push(triad, GFP_KERNEL)?;
+            }
+            let first = this.tx.first_mut().ok_or(EINVAL)?;
+            first.add_xdp(dev, shared.rx_stats(layout.rxq)?)?;
+        }
         for index in layout.rxqs() {
-            let queue = rx::RxQueue::new(fbnic, netdev, dev, index, cfg, rx_stats(index)?)?;
+            let queue = rx::RxQueue::new(fbnic, netdev, dev, index, cfg, shared)?;
             this.rx.push(queue, GFP_KERNEL)?;
         }
         Ok((this, producers))
@@ -299,13 +335,13 @@ impl NapiVector {
         &self.vector
     }
 
-    /// Returns the numbers of the transmit queues.
-    pub fn txqs(&self) -> impl Iterator<Item = u16> + '_ {
+    /// Returns the numbers of the transmit triads.
+    fn triads(&self) -> impl Iterator<Item = u16> + '_ {
         self.tx.iter().map(tx::TxConsumer::index)
     }
 
     /// Returns the numbers of the receive queues.
-    pub fn rxqs(&self) -> impl Iterator<Item = u16> + '_ {
+    fn rxqs(&self) -> impl Iterator<Item = u16> + '_ {
         self.rx.iter().map(rx::RxQueue::index)
     }
 
@@ -350,7 +386,7 @@ impl NapiVector {
     /// The transmit queues must be stopped.
     pub fn flush(&mut self, netdev: &NetDevice) {
         for queue in &mut self.tx {
-            queue.flush(netdev.tx_queue(queue.index().into()));
+            queue.flush(Some(netdev));
         }
         for queue in &mut self.rx {
             queue.flush();
@@ -370,7 +406,7 @@ impl NapiVector {
     /// `ETIMEDOUT` if one was not idle within 500 ms.
     pub fn wait_idle(&self) -> Result {
         let fbnic = &self.vector.fbnic;
-        for index in self.txqs() {
+        for index in self.triads() {
             wait_queue_idle(fbnic, &qm::TX_IDLE, index)?;
         }
         for index in self.rxqs() {
@@ -391,8 +427,9 @@ impl Handler for NapiVector {
         // Netpoll calls with 0 to get transmit completions only.
         let mut work_done = 0u32;
         if limit != 0 {
+            let mut xdp = self.tx.first_mut().and_then(tx::TxConsumer::xdp_mut);
             for queue in &mut self.rx {
-                work_done = work_done.saturating_add(queue.poll(napi, limit));
+                work_done = work_done.saturating_add(queue.poll(napi, limit, xdp.as_deref_mut()));
             }
         }
         if more {

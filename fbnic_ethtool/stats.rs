@@ -14,6 +14,11 @@ use crate::{
         RxbInputStats,
         RxbOutputStats, //
     },
+    fbnic_netdev::FbnicNet,
+    fbnic_txrx::{
+        XdpSnapshot,
+        MAX_RXQS, //
+    },
     net::ethtool::{
         EthCtrlStats,
         EthMacStats,
@@ -83,16 +88,26 @@ const QUEUE: [Stat<QueueStats>; 3] = [
     ("rde_#_pkt_bdq_drop", |s| s.rde_pkt_bdq_drop),
 ];
 
+/// Counters of each queue of frames that XDP programs send back.
+const XDP: [Stat<XdpSnapshot>; 3] = [
+    ("xdp_tx_queue_#_packets", |s| s.packets),
+    ("xdp_tx_queue_#_bytes", |s| s.bytes),
+    ("xdp_tx_queue_#_dropped", |s| s.dropped),
+];
+
 const RXB_INPUTS: usize = 4;
 const RXB_FIFOS: usize = 8;
 const RXB_OUTPUTS: usize = 4;
+// CAST: Widening.
+const XDP_QUEUES: usize = MAX_RXQS as usize;
 
 /// Number of counters of `ethtool -S`.
 pub(super) const COUNT: usize = FIXED.len()
     + RXB_INPUT.len() * RXB_INPUTS
     + RXB_FIFO.len() * RXB_FIFOS
     + RXB_OUTPUT.len() * RXB_OUTPUTS
-    + QUEUE.len() * QUEUE_COUNT;
+    + QUEUE.len() * QUEUE_COUNT
+    + XDP.len() * XDP_QUEUES;
 
 /// Puts the names of a group of which there are `count`.
 fn put_names<T>(out: &mut Strings<'_>, group: &[Stat<T>], count: usize) {
@@ -113,6 +128,7 @@ pub(super) fn strings(out: &mut Strings<'_>) {
     put_names(out, &RXB_FIFO, RXB_FIFOS);
     put_names(out, &RXB_OUTPUT, RXB_OUTPUTS);
     put_names(out, &QUEUE, QUEUE_COUNT);
+    put_names(out, &XDP, XDP_QUEUES);
 }
 
 /// All values of a group, in the order of the names.
@@ -122,11 +138,16 @@ fn values_of<'a, T>(group: &'a [Stat<T>], all: &'a [T]) -> impl Iterator<Item = 
 }
 
 /// Reads all counters, in the order of the names.
-pub(super) fn values(fbnic: &Fbnic, out: &mut [u64]) {
+pub(super) fn values(net: &FbnicNet, out: &mut [u64]) {
+    let fbnic = net.fbnic();
     let stats = fbnic.hw_stats();
     let queues = (0..QUEUE_COUNT).flat_map(|index| {
         let queue = fbnic.queue_stats(index);
         QUEUE.map(|(_, get)| get(&queue))
+    });
+    let sent_back = (0..u32::from(MAX_RXQS)).flat_map(|index| {
+        let queue = net.xdp_stats(index).unwrap_or_default();
+        XDP.map(|(_, get)| get(&queue))
     });
     let all = FIXED
         .iter()
@@ -134,7 +155,8 @@ pub(super) fn values(fbnic: &Fbnic, out: &mut [u64]) {
         .chain(values_of(&RXB_INPUT, &stats.rxb_in))
         .chain(values_of(&RXB_FIFO, &stats.rxb_fifo))
         .chain(values_of(&RXB_OUTPUT, &stats.rxb_out))
-        .chain(queues);
+        .chain(queues)
+        .chain(sent_back);
 
     for (to, from) in out.iter_mut().zip(all) {
         *to = from;

@@ -28,6 +28,7 @@ use crate::{
         vector_layout,
         Config,
         NapiVector,
+        Shared,
         TxProducer,
         VectorLayout,
         VectorSet, //
@@ -63,6 +64,11 @@ impl Queues {
     ///
     /// `ENOMEM`, or `EINVAL` for sizes the device does not have.
     pub(super) fn new(net: &FbnicNet, dev: &Locked<'_>, config: &Config) -> Result<Self> {
+        let shared = Shared {
+            tx_stats: &net.tx_stats,
+            rx_stats: &net.rx_stats,
+            program: &net.xdp_program,
+        };
         let mut vectors = KVec::new();
         let mut producers = KVec::new();
         for layout in vector_layout(config) {
@@ -72,8 +78,7 @@ impl Queues {
                 dev.bound_device(),
                 config,
                 &layout,
-                |queue| net.tx_stats.get(usize::from(queue)).cloned().ok_or(EINVAL),
-                |queue| net.rx_stats.get(usize::from(queue)).cloned().ok_or(EINVAL),
+                &shared,
             )?;
             vectors.push((layout, vector), GFP_KERNEL)?;
             for (index, ring) in rings {

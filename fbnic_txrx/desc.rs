@@ -200,12 +200,26 @@ impl Tcd {
         Field::<63, 60>::get(raw) == 0
     }
 
+    /// Returns whether a descriptor is of type 0 and about TWQ1.
+    #[inline(always)]
+    pub const fn is_twq1_head(raw: u64) -> bool {
+        Field::<63, 60>::get(raw) == 1
+    }
+
     /// Returns the index of the first descriptor in TWQ0 that the device is not done with. May
     /// exceed the ring.
     #[inline(always)]
     pub const fn twq0_head(raw: u64) -> u32 {
         // CAST: 16 bits.
         Field::<15, 0>::get(raw) as u32
+    }
+
+    /// Returns the index of the first descriptor in TWQ1 that the device is not done with. May
+    /// exceed the ring.
+    #[inline(always)]
+    pub const fn twq1_head(raw: u64) -> u32 {
+        // CAST: 16 bits.
+        Field::<31, 16>::get(raw) as u32
     }
 }
 
@@ -411,9 +425,13 @@ mod tests {
     fn tx_completions() {
         assert!(Tcd::is_twq0_head(0x1234_5678));
         assert_eq!(Tcd::twq0_head(0x1234_5678), 0x5678);
+        assert!(!Tcd::is_twq1_head(0x1234_5678));
         assert!(!Tcd::is_twq0_head(1 << 60 | 0x1234_5678));
+        assert!(Tcd::is_twq1_head(1 << 60 | 0x1234_5678));
+        assert_eq!(Tcd::twq1_head(1 << 60 | 0x1234_5678), 0x1234);
         for kind in 1..4 {
             assert!(!Tcd::is_twq0_head(kind << 61 | 5));
+            assert!(!Tcd::is_twq1_head(kind << 61 | 1 << 60 | 5));
         }
     }
 

@@ -18,6 +18,18 @@ pub struct VectorLayout {
     rx: Stride,
 }
 
+/// Where frames go that XDP programs send back.
+///
+/// A context has one such queue for all of its receive queues: the second work queue of its first
+/// transmit triad, or of a triad that it has for nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpLayout {
+    /// Number of the triad.
+    pub triad: u16,
+    /// The receive queue after which the queue is counted, the context's first.
+    pub rxq: u16,
+}
+
 /// Queue numbers at equal distance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stride {
@@ -56,6 +68,15 @@ impl VectorLayout {
     /// Returns the numbers of the transmit queues.
     pub fn txqs(&self) -> impl Iterator<Item = u16> {
         self.tx.iter()
+    }
+
+    /// Returns where frames that were received here are sent back, if any are received.
+    pub fn xdp(&self) -> Option<XdpLayout> {
+        Some(XdpLayout {
+            // No other context has a transmit queue of this number.
+            triad: self.txqs().next().unwrap_or(self.napi),
+            rxq: self.rxqs().next()?,
+        })
     }
 
     /// Returns the numbers of the receive queues.
@@ -124,12 +145,36 @@ mod tests {
         );
     }
 
+    /// Checks that no two contexts use the same transmit triad, nor an XDP queue that is counted
+    /// twice.
+    fn triads_are_distinct(num_tx: u16, num_rx: u16, num_napi: u16) {
+        let mut triads = Vec::new();
+        let mut counted = Vec::new();
+        for layout in spread(num_tx, num_rx, num_napi) {
+            let own: Vec<_> = layout.txqs().collect();
+            assert_eq!(layout.xdp().is_some(), layout.rxqs().next().is_some());
+            if let Some(xdp) = layout.xdp() {
+                assert!(own.is_empty() || own[0] == xdp.triad);
+                triads.extend(own.is_empty().then_some(xdp.triad));
+                counted.push(xdp.rxq);
+            }
+            triads.extend(own);
+        }
+        for mut list in [triads, counted] {
+            let before = list.len();
+            list.sort_unstable();
+            list.dedup();
+            assert_eq!(list.len(), before);
+        }
+    }
+
     #[test]
     fn every_queue_has_one_context() {
         for num_napi in 1..=20 {
             for num_tx in 1..=20 {
                 for num_rx in 1..=20 {
                     let vectors = queues(num_tx, num_rx, num_napi);
+                    triads_are_distinct(num_tx, num_rx, num_napi);
                     let mut tx: Vec<_> = vectors.iter().flat_map(|v| v.0.clone()).collect();
                     let mut rx: Vec<_> = vectors.iter().flat_map(|v| v.1.clone()).collect();
                     tx.sort_unstable();

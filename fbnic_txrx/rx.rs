@@ -37,8 +37,10 @@ use super::{
         Room, //
     },
     stats::RxStats,
+    xdp_tx::XdpQueue,
     Config,
-    QueueRegs, //
+    QueueRegs,
+    Shared, //
 };
 use crate::{
     desc_ring::DescRing,
@@ -64,7 +66,10 @@ use crate::{
         page_ring::PageRing,
         skbuff::SkBuff,
         xdp::{
+            self,
+            Running,
             RxBuff,
+            Verdict,
             XdpRxq,
             SHINFO_SIZE, //
         }, //
@@ -171,6 +176,8 @@ struct Wanted {
 /// What one poll of a queue knows and counts.
 struct Poll<'a> {
     napi: &'a PollContext<'a>,
+    program: Option<Running<'a>>,
+    send_back: Option<&'a mut XdpQueue>,
     sync: CpuSync<'a>,
     wanted: Wanted,
     got: Received,
@@ -260,6 +267,9 @@ impl Buffers {
         if meta.uncorrectable() {
             return self.not_finished(meta, pkt);
         }
+        if let Some(program) = poll.program {
+            return self.filter(program, meta, pkt, poll);
+        }
         let Some(mut skb) = pkt.build_skb() else {
             return self.not_finished(meta, pkt);
         };
@@ -269,6 +279,52 @@ impl Buffers {
         poll.got.bytes = poll.got.bytes.wrapping_add(len.into());
         describe(&mut skb, meta, poll.wanted, &mut poll.got);
         poll.napi.gro_receive(skb);
+    }
+
+    /// Closes the packet and lets a program say what becomes of it.
+    #[inline(never)]
+    fn filter(
+        &mut self,
+        program: Running<'_>,
+        meta: RcdMeta,
+        pkt: &mut RxBuff,
+        poll: &mut Poll<'_>,
+    ) {
+        let Some(len) = pkt.len() else {
+            return self.not_finished(meta, pkt);
+        };
+        match pkt.run(program) {
+            Verdict::Drop => pkt.recycle(),
+            Verdict::Tx => {
+                let queue = poll.send_back.as_deref_mut();
+                if !queue.is_some_and(|queue| queue.send(pkt, poll.sync)) {
+                    pkt.recycle();
+                }
+            }
+            Verdict::Pass => {
+                let Some(mut skb) = pkt.build_skb() else {
+                    return self.not_finished(meta, pkt);
+                };
+                // The device has summed up what it received, not what the program made of it.
+                let csum = poll.wanted.csum && meta.l4_csum_unnecessary();
+                describe(
+                    &mut skb,
+                    meta,
+                    Wanted {
+                        csum,
+                        ..poll.wanted
+                    },
+                    &mut poll.got,
+                );
+                poll.napi.gro_receive(skb);
+            }
+            Verdict::TooLong => {
+                self.stats.length_errors.add(1);
+                return pkt.clear();
+            }
+        }
+        poll.got.packets = poll.got.packets.wrapping_add(1);
+        poll.got.bytes = poll.got.bytes.wrapping_add(len.into());
     }
 
     /// Deals with the end of a packet of which the stack gets nothing.
@@ -329,6 +385,7 @@ pub(super) struct RxQueue {
     pkt: Option<RxBuff>,
     buffers: Buffers,
     pool: PagePool,
+    program: Arc<xdp::Slot>,
 }
 
 impl RxQueue {
@@ -345,8 +402,9 @@ impl RxQueue {
         dev: &Device<Bound>,
         index: u16,
         cfg: &Config,
-        stats: Arc<RxStats>,
+        shared: &Shared<'_>,
     ) -> Result<Self> {
+        let stats = shared.rx_stats(index)?;
         let queue = QueueRegs::new(fbnic, index);
         let pool = PagePool::new(netdev, cfg.hpq_size + cfg.ppq_size, index.into())?;
         let bdq = |descriptors, doorbell| Bdq::new(dev, &pool, descriptors, queue.offset(doorbell));
@@ -361,6 +419,7 @@ impl RxQueue {
                 stats,
             },
             pool,
+            program: shared.program.clone(),
         })
     }
 
@@ -385,18 +444,25 @@ impl RxQueue {
         Ok(())
     }
 
-    /// Receives up to `budget` packets and posts new buffers.
+    /// Receives up to `budget` packets and posts new buffers. What programs send back goes to
+    /// `send_back`, whose device is told of it.
     ///
     /// Returns the number of packets, `budget` if there may be more completions. Does at most one
     /// turn of the ring, so that a device cannot keep the CPU here with completions that make no
     /// packet.
     #[inline]
-    pub(super) fn poll(&mut self, napi: &PollContext<'_>, budget: u32) -> u32 {
+    pub(super) fn poll(
+        &mut self,
+        napi: &PollContext<'_>,
+        budget: u32,
+        send_back: Option<&mut XdpQueue>,
+    ) -> u32 {
         let Self {
             rcq,
             pkt: Some(pkt),
             buffers,
             pool,
+            program,
         } = self
         else {
             return 0;
@@ -404,6 +470,8 @@ impl RxQueue {
         let features = napi.device().features();
         let mut poll = Poll {
             napi,
+            program: program.running(napi),
+            send_back,
             sync: pool.cpu_sync(),
             wanted: Wanted {
                 csum: features & features::RXCSUM != 0,
@@ -413,6 +481,9 @@ impl RxQueue {
             budget,
         };
         let count = rcq.take(|raw| buffers.complete(Rcd::decode(raw), pkt, &mut poll));
+        if let Some(queue) = &mut poll.send_back {
+            queue.ring_doorbell();
+        }
         buffers.refill(poll.sync, napi.recycle_direct());
         if count != 0 {
             poll.got.count(&buffers.stats);

@@ -138,6 +138,27 @@ impl AddAssign for TxSnapshot {
     }
 }
 
+/// Counters of the frames that XDP programs of a NAPI context send back, which go by the number of
+/// the context's first receive queue. Written by the context.
+#[derive(Default)]
+#[repr(align(64))]
+pub(super) struct XdpStats {
+    pub(super) packets: Counter,
+    pub(super) bytes: Counter,
+    pub(super) dropped: Counter,
+}
+
+/// Values of [`XdpStats`] at one time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XdpSnapshot {
+    /// Frames sent back.
+    pub packets: u64,
+    /// Bytes of them, without FCS.
+    pub bytes: u64,
+    /// Frames for which there was no room, or that could not be sent.
+    pub dropped: u64,
+}
+
 /// Counters of one receive queue, all written by its NAPI context.
 #[derive(Default)]
 #[repr(align(64))]
@@ -156,12 +177,13 @@ pub struct RxStats {
     pub(super) hpq_posted: AtomicU32,
     /// Payload buffers the device has, in pages.
     pub(super) ppq_posted: AtomicU32,
+    pub(super) xdp: XdpStats,
 }
 
 /// Values of [`RxStats`] at one time, or sums of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RxSnapshot {
-    /// Frames handed to the stack.
+    /// Frames handed to the stack, or dealt with by an XDP program.
     pub packets: u64,
     /// Bytes of them, without FCS.
     pub bytes: u64,
@@ -197,6 +219,16 @@ impl RxStats {
             length_errors: self.length_errors.get(),
             bdq_alloc_failed: self.bdq_alloc_failed.get(),
             bad_completions: self.bad_completions.get(),
+        }
+    }
+
+    /// Returns the values of now of what programs send back.
+    pub fn xdp_snapshot(&self) -> XdpSnapshot {
+        let Self { xdp, .. } = self;
+        XdpSnapshot {
+            packets: xdp.packets.get(),
+            bytes: xdp.bytes.get(),
+            dropped: xdp.dropped.get(),
         }
     }
 

@@ -28,7 +28,11 @@ use super::{
     },
     headers,
     ring::RingSize,
-    stats::TxStats,
+    stats::{
+        RxStats,
+        TxStats, //
+    },
+    xdp_tx::XdpQueue,
     QueueRegs, //
 };
 use crate::{
@@ -41,6 +45,7 @@ use crate::{
         napi::PollContext,
         netdevice::{
             features,
+            NetDevice,
             NetdevQueue,
             TxStop,
             Xmit,
@@ -76,11 +81,12 @@ pub const TX_DESC_MIN: u32 = TX_DESC_WAKEUP.next_power_of_two();
 const MIN_FRAME_LEN: u32 = 60;
 
 /// The device's descriptors of buffers.
-struct Buffers;
+pub(super) struct Buffers;
 
 impl tx_ring::BufferFormat for Buffers {
     const MAX_LEN: u32 = Twd::MAX_LEN;
     const ADDR_BITS: u32 = Twd::ADDR_BITS;
+    const MIN_FRAME: u32 = MIN_FRAME_LEN;
 
     #[inline(always)]
     fn describe(addr: u64, len: u32, last: bool) -> u64 {
@@ -98,7 +104,7 @@ struct Offload {
 
 /// Creates the two sides of transmit queue `index`, with rings of `size` entries.
 ///
-/// Process context. `regs` are those of the queue.
+/// Process context.
 ///
 /// # Errors
 ///
@@ -119,13 +125,8 @@ pub(super) fn new_queue(
         fbnic: fbnic.clone(),
         stats: stats.clone(),
     };
-    let clean = TxConsumer {
-        tcq: CompletionRing::new(dev, size)?,
-        ring: consumer,
-        size,
-        queue,
-        stats,
-    };
+    let mut clean = TxConsumer::new(fbnic, dev, index, size, stats)?;
+    clean.ring = Some(consumer);
     Ok((tx, clean))
 }
 
@@ -399,19 +400,65 @@ fn features_check_tunnel(skb: &SkBuff, mut features: u64) -> u64 {
     }
 }
 
-/// The side of a transmit queue that sent packets leave at.
+/// The side of a transmit triad that sent packets leave at.
 pub(super) struct TxConsumer {
     tcq: CompletionRing,
-    ring: Consumer<Buffers>,
+    /// What the stack sends. Nothing if the triad is there for XDP only.
+    ring: Option<Consumer<Buffers>>,
+    /// What XDP programs send back, if they do so here.
+    xdp: Option<XdpQueue>,
     size: RingSize,
     queue: QueueRegs,
     stats: Arc<TxStats>,
 }
 
 impl TxConsumer {
-    /// Returns the number of the queue.
+    /// Creates triad `index` without anything to send. `stats` are those of the queue of that number.
+    ///
+    /// Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new(
+        fbnic: &Arc<Fbnic>,
+        dev: &Device<Bound>,
+        index: u16,
+        size: RingSize,
+        stats: Arc<TxStats>,
+    ) -> Result<Self> {
+        Ok(Self {
+            tcq: CompletionRing::new(dev, size)?,
+            ring: None,
+            xdp: None,
+            size,
+            queue: QueueRegs::new(fbnic, index),
+            stats,
+        })
+    }
+
+    /// Gives the triad a queue for what XDP programs send back, counted in `stats`.
+    ///
+    /// Process context, before the triad is enabled.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn add_xdp(&mut self, dev: &Device<Bound>, stats: Arc<RxStats>) -> Result {
+        let triad = QueueRegs::new(&self.queue.fbnic, self.index());
+        self.xdp = Some(XdpQueue::new(dev, triad, self.size, stats)?);
+        Ok(())
+    }
+
+    /// Returns the number of the triad.
     pub(super) fn index(&self) -> u16 {
         self.queue.index()
+    }
+
+    /// Returns the queue of what XDP programs send back.
+    #[inline]
+    pub(super) fn xdp_mut(&mut self) -> Option<&mut XdpQueue> {
+        self.xdp.as_mut()
     }
 
     /// Frees what the device has sent.
@@ -419,11 +466,13 @@ impl TxConsumer {
     /// Returns whether there may be more completions.
     #[inline]
     pub(super) fn poll(&mut self, napi: &PollContext<'_>, budget: u32) -> bool {
-        let mut last = None;
+        let (mut last, mut last_xdp) = (None, None);
         let (queue, stats) = (&self.queue, &self.stats);
         let count = self.tcq.take(|raw| {
             if Tcd::is_twq0_head(raw) {
                 last = Some(raw);
+            } else if Tcd::is_twq1_head(raw) {
+                last_xdp = Some(raw);
             } else {
                 // Nothing asks for these.
                 bad_completion(queue, stats, raw);
@@ -434,43 +483,75 @@ impl TxConsumer {
             self.queue.write(regs::TCQ_HEAD, self.tcq.head());
         }
         if let Some(raw) = last {
-            self.clean(napi, budget, Tcd::twq0_head(raw));
+            self.clean(napi, budget, raw);
         }
+        self.clean_xdp(budget, last_xdp);
         count == self.size.entries()
     }
 
-    /// Frees the packets in front of descriptor `head`.
+    /// Frees the packets of the stack in front of the descriptor that the completion `raw` names.
     #[inline]
-    fn clean(&mut self, napi: &PollContext<'_>, budget: u32, head: u32) {
-        let Some(done) = self.ring.complete(head, budget) else {
-            return bad_completion(&self.queue, &self.stats, head.into());
+    fn clean(&mut self, napi: &PollContext<'_>, budget: u32, raw: u64) {
+        let head = Tcd::twq0_head(raw);
+        let Some((ring, done)) = self
+            .ring
+            .as_mut()
+            .and_then(|ring| ring.complete(head, budget).map(|done| (ring, done)))
+        else {
+            return bad_completion(&self.queue, &self.stats, raw);
         };
         if done.frames == 0 {
             return;
         }
         self.stats.clean.packets.add(done.frames.into());
         self.stats.clean.bytes.add(done.bytes.into());
-        let Some(queue) = napi.device().tx_queue(self.index().into()) else {
+        let Some(queue) = napi.device().tx_queue(self.queue.index().into()) else {
             return;
         };
-        let unused = || self.ring.space().unused();
+        let unused = || ring.space().unused();
         if queue.completed_wake(done.frames, done.bytes, unused, TX_DESC_WAKEUP) {
             self.stats.clean.wake.add(1);
         }
     }
 
+    /// Frees the frames of XDP programs in front of the descriptor that the completion `raw` names,
+    /// and what was left for later.
+    #[inline]
+    fn clean_xdp(&mut self, budget: u32, raw: Option<u64>) {
+        let Some(xdp) = &mut self.xdp else {
+            if let Some(raw) = raw {
+                bad_completion(&self.queue, &self.stats, raw);
+            }
+            return;
+        };
+        if let Some(raw) = raw {
+            xdp.note(Tcd::twq1_head(raw));
+        }
+        // Netpoll calls without a budget.
+        if budget != 0 {
+            if let Err(head) = xdp.clean() {
+                bad_completion(&self.queue, &self.stats, head.into());
+            }
+        }
+    }
+
     /// Sets up the rings in the device and starts them, at index 0. Completions raise `vector`.
     ///
-    /// The queue must be disabled and empty, and was rewound if it was in use before.
+    /// The queues must be disabled and empty, and were rewound if they were in use before.
     pub(super) fn enable(&mut self, vector: u32) {
         let size = self.size;
         self.tcq.rewind();
 
         let q = &self.queue;
-        q.write(regs::TWQ0_CTL, regs::QUEUE_CTL_RESET);
-        q.write_base(regs::TWQ0_BAL, regs::TWQ0_BAH, self.ring.dma_address());
-        q.write(regs::TWQ0_SIZE, size.log2());
-        q.write(regs::TWQ0_CTL, regs::QUEUE_CTL_ENABLE);
+        if let Some(ring) = &self.ring {
+            q.write(regs::TWQ0_CTL, regs::QUEUE_CTL_RESET);
+            q.write_base(regs::TWQ0_BAL, regs::TWQ0_BAH, ring.dma_address());
+            q.write(regs::TWQ0_SIZE, size.log2());
+            q.write(regs::TWQ0_CTL, regs::QUEUE_CTL_ENABLE);
+        }
+        if let Some(xdp) = &self.xdp {
+            xdp.enable(size);
+        }
 
         q.write(regs::TCQ_CTL, regs::QUEUE_CTL_RESET);
         q.write_base(regs::TCQ_BAL, regs::TCQ_BAH, self.tcq.dma_address());
@@ -490,14 +571,22 @@ impl TxConsumer {
         q.write(regs::TIM_MASK, 1);
     }
 
-    /// Throws away what was not sent. The device must be idle and the queue stopped.
+    /// Throws away what was not sent. The device must be idle and the queue of the stack stopped.
     ///
-    /// `queue` is where the bytes were accounted; it is reset as well.
-    pub(super) fn flush(&mut self, queue: Option<&NetdevQueue>) {
-        let done = self.ring.flush();
-        self.stats.clean.dropped.add(done.frames.into());
+    /// That is among the transmit queues of `netdev` if it is given, and what is accounted for there
+    /// is forgotten.
+    pub(super) fn flush(&mut self, netdev: Option<&NetDevice>) {
         self.tcq.clear();
-        if let Some(queue) = queue {
+        if let Some(xdp) = &mut self.xdp {
+            xdp.flush();
+        }
+        let index = self.index();
+        let Some(ring) = &mut self.ring else {
+            return;
+        };
+        let done = ring.flush();
+        self.stats.clean.dropped.add(done.frames.into());
+        if let Some(queue) = netdev.and_then(|netdev| netdev.tx_queue(index.into())) {
             queue.completed(done.frames, done.bytes);
             queue.reset();
         }
@@ -506,7 +595,10 @@ impl TxConsumer {
     /// Starts over at the beginning of the ring after [`Self::flush`], together with `producer` if
     /// that is the other side. Returns whether it is.
     pub(super) fn rewind(&mut self, producer: &mut TxProducer) -> bool {
-        let done = self.ring.rewind(&mut producer.ring);
+        let Some(ring) = &mut self.ring else {
+            return false;
+        };
+        let done = ring.rewind(&mut producer.ring);
         if done {
             producer.deferred = None;
         }

@@ -8,3 +8,4 @@
 #include "net/netdevice.c"
 #include "net/page_pool.c"
 #include "net/skbuff.c"
+#include "net/xdp.c"

@@ -10,10 +10,12 @@
 #ifndef _FBNIC_HELPERS_H
 #define _FBNIC_HELPERS_H
 
+#include <linux/filter.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
 #include <net/netmem.h>
 #include <net/page_pool/types.h>
+#include <net/xdp.h>
 
 /* net/netdevice.c */
 bool rust_helper_netdev_xmit_more(void);
@@ -55,5 +57,15 @@ dma_addr_t rust_helper_skb_frag_dma_map(struct device *dev,
 					size_t size);
 dma_addr_t rust_helper_dma_map_single(struct device *dev, void *ptr,
 				      size_t size);
+
+/* net/xdp.c */
+u32 rust_helper_bpf_prog_run_xdp(const struct bpf_prog *prog,
+				 struct xdp_buff *xdp);
+void rust_helper_trace_xdp_exception(const struct net_device *dev,
+				     const struct bpf_prog *prog, u32 act);
+void rust_helper_dma_sync_single_range_for_device(struct device *dev,
+						  dma_addr_t addr,
+						  unsigned long offset,
+						  size_t size);
 
 #endif

@@ -79,6 +79,18 @@ pub struct ExtAck<'a> {
 }
 
 impl ExtAck<'_> {
+    /// Returns the explanation at `ack`.
+    ///
+    /// # Safety
+    ///
+    /// `ack` must be null or valid for the lifetime of the result.
+    pub(in crate::net) unsafe fn from_ptr(ack: *mut bindings::netlink_ext_ack) -> Self {
+        Self {
+            ack,
+            _request: PhantomData,
+        }
+    }
+
     /// Sets the message. By convention it begins with the module's name.
     pub fn set(&mut self, msg: &'static CStr) {
         if !self.ack.is_null() {

@@ -131,6 +131,12 @@ impl NetDevice {
         unsafe { (&raw const (*self.as_ptr()).flags).read_volatile() }
     }
 
+    /// Returns the maximum transmission unit in bytes. It may change unless the netdev lock is held.
+    pub fn mtu(&self) -> u32 {
+        // SAFETY: By the type invariant. The field may change at any time.
+        unsafe { (&raw const (*self.as_ptr()).mtu).read_volatile() }
+    }
+
     /// Returns the device's own address.
     pub fn dev_addr(&self) -> MacAddress {
         // SAFETY: By the type invariant. An Ethernet device's address has six bytes.

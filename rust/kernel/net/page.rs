@@ -38,6 +38,7 @@ mod layout {
     /// Returns the page that `addr` lies in.
     ///
     /// `addr` must be an address in the linear mapping.
+    #[inline]
     pub(super) fn virt_to_page(addr: *const u8) -> *mut bindings::page {
         // SAFETY: Both variables are set once, before any module can be loaded.
         let (vmemmap, linear) = unsafe { (bindings::vmemmap_base, bindings::page_offset_base) };
@@ -85,6 +86,7 @@ pub(super) fn page_to_virt(page: *mut bindings::page) -> *mut c_void {
 }
 
 /// Returns the page that `addr`, an address of memory that is not high memory, lies in.
+#[inline]
 pub(super) fn virt_to_page(addr: *const u8) -> *mut bindings::page {
     layout::virt_to_page(addr)
 }

@@ -87,6 +87,12 @@ impl PagePool {
         self.pool.as_ptr()
     }
 
+    /// Returns the device the pages are mapped for.
+    pub(super) fn device(&self) -> *mut bindings::device {
+        // SAFETY: By the type invariant. The field does not change.
+        unsafe { (*self.as_ptr()).p.dev }
+    }
+
     /// Lets packets freed on the CPU that polls `napi` return their pages without a lock.
     ///
     /// Process context; `napi` must be the context that allocates from this pool.
@@ -287,6 +293,25 @@ impl Netmem {
         }
         // SAFETY: No reference is left, and the caller guarantees the rest.
         unsafe { self.put_last(pool, direct) };
+    }
+
+    /// Gives back one reference and, if it was the last, the page.
+    ///
+    /// The pool finds out by itself whether the page may go straight into its lockless cache.
+    ///
+    /// # Safety
+    ///
+    /// The caller must own the reference, and not be called by netpoll.
+    #[inline(always)]
+    pub(super) unsafe fn put_one(self) {
+        // SAFETY: By the requirements of this function.
+        unsafe { self.put(self.pool(), 1, false) };
+    }
+
+    /// Returns the page of `raw`, of which somebody has a reference.
+    #[inline(always)]
+    pub(super) fn from_raw(raw: bindings::netmem_ref) -> Option<Self> {
+        NonZero::new(raw as usize).map(Self)
     }
 
     /// Gives back the page, of which nobody else has any reference.

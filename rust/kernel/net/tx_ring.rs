@@ -44,6 +44,9 @@ pub trait BufferFormat {
     /// Bits of an address; at most 48.
     const ADDR_BITS: u32;
 
+    /// Shortest frame the device sends, bytes; at most a page.
+    const MIN_FRAME: u32;
+
     /// Returns the descriptor of `len` bytes at DMA address `addr`, the packet's last with `last`.
     ///
     /// Both values are within the limits above.

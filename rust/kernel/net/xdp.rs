@@ -1,23 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Received frames on their way to a socket buffer.
+//! Received frames on their way to a socket buffer, and what XDP programs make of them.
 //!
 //! C header: [`include/net/xdp.h`](srctree/include/net/xdp.h)
+
+mod program;
+mod ring;
+
+pub use program::{Program, Running, Slot};
+pub use ring::FrameRing;
 
 use crate::{
     bindings,
     net::{
         netdevice::NetDevice,
-        page,
-        page_pool::{CpuSync, PageFrag, PagePool},
+        page::{self, PAGE_SIZE},
+        page_pool::{CpuSync, Netmem, PageFrag, PagePool},
         page_ring::FrameFrag,
-        skbuff::{SkBuff, MAX_SKB_FRAGS}, //
+        skbuff::{SkBuff, MAX_SKB_FRAGS},
+        tx_ring::BufferFormat, //
     },
 };
 use core::{
     marker::PhantomPinned,
     mem::size_of,
-    ptr::{self, NonNull}, //
+    ptr::{self, NonNull},
+    slice, //
 };
 use kernel::{error::to_result, prelude::*, types::Opaque};
 
@@ -26,6 +34,26 @@ pub const SHINFO_SIZE: u32 = {
     let line = bindings::L1_CACHE_BYTES as usize;
     (size_of::<bindings::skb_shared_info>().div_ceil(line) * line) as u32
 };
+
+/// What devices can do for XDP, the `NETDEV_XDP_ACT_*` bits.
+pub mod features {
+    pub use crate::bindings::{
+        netdev_xdp_act_NETDEV_XDP_ACT_BASIC as BASIC, netdev_xdp_act_NETDEV_XDP_ACT_RX_SG as RX_SG,
+    };
+}
+
+/// What is to become of a frame that a program has seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes to the stack.
+    Pass,
+    /// It is thrown away. What the program did not mean that way has been reported.
+    Drop,
+    /// It is sent back where it came from.
+    Tx,
+    /// The program does not take frames in several pieces and has not seen it.
+    TooLong,
+}
 
 /// Registration of a receive queue as a source of frames from a page pool.
 ///
@@ -105,7 +133,8 @@ impl PinnedDrop for XdpRxq {
 /// `buff.rxq` is `_rxq`. While `buff.data_hard_start` is not null a frame is open: `buff` describes a
 /// range of a page from a pool, of which this value owns one reference, with at least
 /// [`SHINFO_SIZE`] bytes behind the data. With the flag for fragments the shared information there
-/// lists them, each with one page reference.
+/// lists them, each with one page reference. Programs keep all of that: the kernel moves the ends of
+/// the data for them and takes fragments away, both with checks.
 pub struct RxBuff {
     buff: bindings::xdp_buff,
     _rxq: Pin<KBox<XdpRxq>>,
@@ -233,28 +262,155 @@ impl RxBuff {
         Some(unsafe { SkBuff::from_raw(skb) })
     }
 
-    /// Throws away the frame, if there is one.
+    /// Returns the fragments of the open frame.
+    #[inline(always)]
+    fn frags(&mut self) -> &[bindings::skb_frag_t] {
+        if self.sizes().flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS == 0 {
+            return &[];
+        }
+        let shinfo = self.shinfo();
+        // SAFETY: By the type invariant the shared information is there and lists so many of them.
+        unsafe {
+            let first = (&raw const (*shinfo).frags).cast::<bindings::skb_frag_t>();
+            slice::from_raw_parts(first, (*shinfo).nr_frags.into())
+        }
+    }
+
+    /// Returns how many bytes the first piece of the frame has.
+    #[inline(always)]
+    fn head_len(&self) -> u32 {
+        // CAST: Both are in one page.
+        (self.buff.data_end as usize).wrapping_sub(self.buff.data as usize) as u32
+    }
+
+    /// Returns the length of the frame in bytes, or `None` if no frame is open.
+    #[inline(always)]
+    pub fn len(&mut self) -> Option<u32> {
+        if !self.is_open() {
+            return None;
+        }
+        let frags = self.frags().iter();
+        let rest = frags.fold(0, |sum: u32, frag| sum.wrapping_add(frag.len));
+        Some(self.head_len().wrapping_add(rest))
+    }
+
+    /// Runs a program on the open frame, which may change it.
+    ///
+    /// NAPI poll. Without a frame the verdict is [`Verdict::Drop`].
+    #[inline(always)]
+    pub fn run(&mut self, program: Running<'_>) -> Verdict {
+        if !self.is_open() {
+            return Verdict::Drop;
+        }
+        let in_pieces = self.sizes().flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0;
+        if in_pieces && !program.has_frags() {
+            return Verdict::TooLong;
+        }
+        // SAFETY: By the type invariant. `self` is borrowed exclusively and owns the memory.
+        match unsafe { program.run(&mut self.buff) } {
+            bindings::xdp_action_XDP_PASS => Verdict::Pass,
+            bindings::xdp_action_XDP_TX => Verdict::Tx,
+            bindings::xdp_action_XDP_DROP => Verdict::Drop,
+            act => {
+                // SAFETY: By the type invariant the queue is registered, with a device that outlives
+                // it.
+                unsafe { program.report((*self.buff.rxq).dev, act) };
+                Verdict::Drop
+            }
+        }
+    }
+
+    /// Lengthens a frame of less than `len` bytes with zeroes, which must be no more than a page.
+    ///
+    /// Returns whether the frame has at least that length now: there may be no room for them.
+    #[inline(always)]
+    fn pad(&mut self, len: u32) -> bool {
+        let have = self.head_len();
+        have >= len || !self.frags().is_empty() || self.grow(len.wrapping_sub(have) as usize)
+    }
+
     #[cold]
     #[inline(never)]
-    pub fn clear(&mut self) {
+    fn grow(&mut self, missing: usize) -> bool {
+        let end = self.buff.data_end.cast::<u8>();
+        let room = (self.shinfo() as usize).wrapping_sub(end as usize);
+        if missing > room {
+            return false;
+        }
+        // SAFETY: By the type invariant everything up to the shared information is ours.
+        unsafe { ptr::write_bytes(end, 0, missing) };
+        self.buff.data_end = end.wrapping_add(missing).cast();
+        true
+    }
+
+    /// Puts the frame in a ring to be sent, padded to `F::MIN_FRAME` bytes.
+    ///
+    /// NAPI poll; the ring is that of the same context. Returns whether it is there: if no frame is
+    /// open, the ring is full or the frame has no length that can be sent, it stays here.
+    #[inline(always)]
+    pub fn transmit<F: BufferFormat>(
+        &mut self,
+        ring: &mut FrameRing<F>,
+        sync: CpuSync<'_>,
+    ) -> bool {
+        if !self.is_open() || !self.pad(F::MIN_FRAME) {
+            return false;
+        }
+        let (data, len) = (self.buff.data as usize, self.head_len());
+        let page = page::virt_to_page(self.buff.data_hard_start.cast());
+        let Some(page) = Netmem::from_raw(page as bindings::netmem_ref) else {
+            return false;
+        };
+        let frags = self.frags();
+        // CAST: The kernel allows `MAX_SKB_FRAGS`.
+        let mut left = frags.len() as u32;
+        if ring.unused() <= left {
+            return false;
+        }
+        // CAST: Within a page.
+        let offset = (data % PAGE_SIZE) as u32;
+        // SAFETY: There is room for all pieces. By the type invariant the data lies within one page,
+        // and so does each fragment in its own; the references move to the ring.
+        unsafe {
+            ring.put(sync, page, offset, len, left == 0);
+            for frag in frags {
+                left = left.wrapping_sub(1);
+                if let Some(page) = Netmem::from_raw(frag.netmem) {
+                    ring.put(sync, page, frag.offset, frag.len, left == 0);
+                }
+            }
+        }
+        // INVARIANT: Without a frame nothing is owned.
+        self.buff.data_hard_start = ptr::null_mut();
+        true
+    }
+
+    /// Throws away the frame, if there is one. Its pages go back to their pool.
+    ///
+    /// Not when netpoll calls.
+    #[inline(always)]
+    pub fn recycle(&mut self) {
         if !self.is_open() {
             return;
         }
-        let start = self.buff.data_hard_start.cast::<u8>();
-        let has_frags = self.sizes().flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0;
-        let shinfo = self.shinfo();
+        // SAFETY: By the type invariant the fragments listed and the page the data is in each own one
+        // page reference, which is not used any more.
+        unsafe {
+            for frag in self.frags() {
+                PageFrag::drop_raw(frag.netmem);
+            }
+            let page = page::virt_to_page(self.buff.data_hard_start.cast());
+            PageFrag::drop_raw(page as bindings::netmem_ref);
+        }
         // INVARIANT: Without a frame nothing is owned.
         self.buff.data_hard_start = ptr::null_mut();
-        // SAFETY: By the type invariant, which held until just above, the fragments listed and the
-        // page the data is in each own one page reference.
-        unsafe {
-            let frags = (&raw const (*shinfo).frags).cast::<bindings::skb_frag_t>();
-            let count = if has_frags { (*shinfo).nr_frags } else { 0 };
-            for index in 0..usize::from(count) {
-                PageFrag::drop_raw((*frags.add(index)).netmem);
-            }
-            PageFrag::drop_raw(page::virt_to_page(start) as bindings::netmem_ref);
-        }
+    }
+
+    /// Does what [`Self::recycle`] does, where that is not expected.
+    #[cold]
+    #[inline(never)]
+    pub fn clear(&mut self) {
+        self.recycle();
     }
 }
 

@@ -206,7 +206,7 @@ impl<T: Operations> Table<T> {
         // SAFETY: See above.
         unsafe {
             Self::try_with(dev, |this, dev| {
-                this.set_coalesce(dev, &*coalesce, &mut ext_ack(extack))
+                this.set_coalesce(dev, &*coalesce, &mut ExtAck::from_ptr(extack))
             })
         }
     }
@@ -240,7 +240,12 @@ impl<T: Operations> Table<T> {
         // SAFETY: See above.
         unsafe {
             Self::try_with(dev, |this, dev| {
-                this.set_ringparam(dev, &mut *ring, &*kernel_ring, &mut ext_ack(extack))
+                this.set_ringparam(
+                    dev,
+                    &mut *ring,
+                    &*kernel_ring,
+                    &mut ExtAck::from_ptr(extack),
+                )
             })
         }
     }
@@ -465,7 +470,7 @@ impl<T: Operations> Table<T> {
         // SAFETY: See above.
         let result = unsafe {
             Self::try_with(dev, |this, _| {
-                this.module_eeprom(request, out, &mut ext_ack(extack))
+                this.module_eeprom(request, out, &mut ExtAck::from_ptr(extack))
             })
         };
         if result == 0 {
@@ -872,16 +877,6 @@ impl<T: Operations> Table<T> {
                 *ranges = T::RMON_RANGES.as_ptr();
             })
         }
-    }
-}
-
-/// # Safety
-///
-/// `ack` must be null or valid for `'a`.
-unsafe fn ext_ack<'a>(ack: *mut bindings::netlink_ext_ack) -> ExtAck<'a> {
-    ExtAck {
-        ack,
-        _request: PhantomData,
     }
 }
 

@@ -9,7 +9,10 @@ use super::{
     NetDevice,
     NetdevQueue, //
 };
-use crate::{bindings, net::skbuff::SkBuff};
+use crate::{
+    bindings,
+    net::{ethtool::ExtAck, skbuff::SkBuff, xdp::Program},
+};
 use core::{
     ffi::c_void,
     marker::PhantomData,
@@ -156,6 +159,19 @@ pub trait Operations: Send + Sync + Sized + 'static {
     /// Checks a new MTU, in bytes, which is then set. RTNL and netdev lock held.
     fn change_mtu(this: &Self, dev: &Locked<'_>, mtu: u32) -> Result;
 
+    /// Attaches an XDP program in the place of the one there is, or detaches that.
+    ///
+    /// RTNL and netdev lock held.
+    fn set_xdp_program(
+        this: &Self,
+        dev: &Locked<'_>,
+        program: Option<Program>,
+        extack: &mut ExtAck<'_>,
+    ) -> Result {
+        let _ = (this, dev, program, extack);
+        Err(EOPNOTSUPP)
+    }
+
     /// Adds up the interface's statistics. Any lock or RCU held, may not sleep.
     fn get_stats64(this: &Self, dev: &NetDevice, stats: &mut LinkStats);
 
@@ -200,6 +216,11 @@ impl<T: Operations> Adapter<T> {
         ndo_validate_addr: Some(bindings::eth_validate_addr),
         ndo_change_mtu: Some(Self::change_mtu_callback),
         ndo_get_stats64: Some(Self::get_stats64_callback),
+        ndo_bpf: if T::HAS_SET_XDP_PROGRAM {
+            Some(Self::bpf_callback)
+        } else {
+            None
+        },
         // SAFETY: In a table of optional functions all zeroes mean that none is there.
         ..unsafe { zeroed() }
     });
@@ -365,6 +386,35 @@ impl<T: Operations> Adapter<T> {
             let mtu = u32::try_from(mtu)?;
             T::change_mtu(this, &dev, mtu)?;
             dev.set_mtu(mtu);
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Only called by the core through the table, with the netdev lock held and `bpf` valid.
+    unsafe extern "C" fn bpf_callback(
+        dev: *mut bindings::net_device,
+        bpf: *mut bindings::netdev_bpf,
+    ) -> i32 {
+        // SAFETY: By the requirements of this function.
+        let (this, dev) = unsafe { Self::locked(dev) };
+        // SAFETY: As above. This command comes with these members of the union.
+        let (prog, mut extack) = unsafe {
+            if (*bpf).command != bindings::bpf_netdev_command_XDP_SETUP_PROG {
+                return EINVAL.to_errno();
+            }
+            let setup = (*bpf).__bindgen_anon_1.__bindgen_anon_1;
+            (NonNull::new(setup.prog), ExtAck::from_ptr(setup.extack))
+        };
+        // SAFETY: The core has a reference to the program, where there is one.
+        let program = prog.map(|prog| unsafe { Program::get(prog) });
+        from_result(|| {
+            T::set_xdp_program(this, &dev, program, &mut extack)?;
+            if let Some(prog) = prog {
+                // SAFETY: On success the core gives a reference away, and the driver has its own.
+                unsafe { bindings::bpf_prog_put(prog.as_ptr()) };
+            }
             Ok(0)
         })
     }

@@ -24,6 +24,8 @@ pub struct Config {
     pub fixed_features: u64,
     /// Kinds of segmentation the device does with help of the stack, part of `features`.
     pub gso_partial_features: u64,
+    /// What the device can do for XDP, bits of [`xdp::features`](crate::net::xdp::features).
+    pub xdp_features: u32,
     /// The smallest and the largest MTU, in bytes.
     pub mtu: (u32, u32),
     /// Frames up to this many bytes are not split into header and payload.
@@ -171,6 +173,7 @@ impl<T: Operations> Allocation<T> {
             (*dev).hw_features |= config.features;
             (*dev).vlan_features |= config.features;
             (*dev).hw_enc_features |= config.features;
+            (*dev).xdp_features = config.xdp_features;
             (*dev).min_mtu = config.mtu.0;
             (*dev).max_mtu = config.mtu.1;
             (*dev).perm_addr[..6].copy_from_slice(&config.mac);
