@@ -428,6 +428,9 @@ impl Handler for NapiVector {
         let mut work_done = 0u32;
         if limit != 0 {
             let mut xdp = self.tx.first_mut().and_then(tx::TxConsumer::xdp_mut);
+            if let Some(queue) = &mut xdp {
+                queue.clean();
+            }
             for queue in &mut self.rx {
                 work_done = work_done.saturating_add(queue.poll(napi, limit, xdp.as_deref_mut()));
             }

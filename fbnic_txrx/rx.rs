@@ -176,7 +176,6 @@ struct Wanted {
 /// What one poll of a queue knows and counts.
 struct Poll<'a> {
     napi: &'a PollContext<'a>,
-    program: Option<Running<'a>>,
     send_back: Option<&'a mut XdpQueue>,
     sync: CpuSync<'a>,
     wanted: Wanted,
@@ -198,10 +197,20 @@ struct Buffers {
 impl Buffers {
     /// Deals with one completion, and says whether there may be another.
     #[inline(always)]
-    fn complete(&mut self, rcd: Rcd, pkt: &mut RxBuff, poll: &mut Poll<'_>) -> ControlFlow<()> {
+    fn complete(
+        &mut self,
+        rcd: Rcd,
+        pkt: &mut RxBuff,
+        poll: &mut Poll<'_>,
+        program: Option<Running<'_>>,
+    ) -> ControlFlow<()> {
         match rcd {
             Rcd::Meta(meta) => {
-                self.finish(meta, pkt, poll);
+                match program {
+                    _ if meta.uncorrectable() => self.not_finished(meta, pkt),
+                    None => self.finish(meta, pkt, poll),
+                    Some(program) => self.filter(program, meta, pkt, poll),
+                }
                 if poll.got.packets == poll.budget {
                     return ControlFlow::Break(());
                 }
@@ -264,12 +273,6 @@ impl Buffers {
     /// Closes the packet and hands it to the stack.
     #[inline(always)]
     fn finish(&mut self, meta: RcdMeta, pkt: &mut RxBuff, poll: &mut Poll<'_>) {
-        if meta.uncorrectable() {
-            return self.not_finished(meta, pkt);
-        }
-        if let Some(program) = poll.program {
-            return self.filter(program, meta, pkt, poll);
-        }
         let Some(mut skb) = pkt.build_skb() else {
             return self.not_finished(meta, pkt);
         };
@@ -282,7 +285,7 @@ impl Buffers {
     }
 
     /// Closes the packet and lets a program say what becomes of it.
-    #[inline(never)]
+    #[inline(always)]
     fn filter(
         &mut self,
         program: Running<'_>,
@@ -290,17 +293,17 @@ impl Buffers {
         pkt: &mut RxBuff,
         poll: &mut Poll<'_>,
     ) {
-        let Some(len) = pkt.len() else {
+        let Some(mut frame) = pkt.frame() else {
             return self.not_finished(meta, pkt);
         };
-        match pkt.run(program) {
-            Verdict::Drop => pkt.recycle(),
-            Verdict::Tx => {
-                let queue = poll.send_back.as_deref_mut();
-                if !queue.is_some_and(|queue| queue.send(pkt, poll.sync)) {
-                    pkt.recycle();
-                }
-            }
+        let len = frame.len();
+        match frame.run(program) {
+            Verdict::Drop => frame.recycle(),
+            Verdict::Tx => match &mut poll.send_back {
+                Some(queue) => queue.send(frame, poll.sync),
+                // There is one wherever something is received.
+                None => frame.recycle(),
+            },
             Verdict::Pass => {
                 let Some(mut skb) = pkt.build_skb() else {
                     return self.not_finished(meta, pkt);
@@ -457,12 +460,44 @@ impl RxQueue {
         budget: u32,
         send_back: Option<&mut XdpQueue>,
     ) -> u32 {
+        match self.program.running(napi) {
+            None => self.receive::<false>(napi, budget, None, None),
+            Some(program) => self.poll_filtered(napi, budget, program, send_back),
+        }
+    }
+
+    /// Does what [`Self::poll`] does, with a program.
+    #[inline(never)]
+    fn poll_filtered(
+        &mut self,
+        napi: &PollContext<'_>,
+        budget: u32,
+        program: Running<'_>,
+        mut send_back: Option<&mut XdpQueue>,
+    ) -> u32 {
+        let count = self.receive::<true>(napi, budget, Some(program), send_back.as_deref_mut());
+        if let Some(queue) = send_back {
+            queue.ring_doorbell();
+        }
+        count
+    }
+
+    /// Does the work of [`Self::poll`]. Two copies of it are made, so that the one without a program
+    /// does not have to look for each frame.
+    #[inline(always)]
+    fn receive<const FILTERED: bool>(
+        &mut self,
+        napi: &PollContext<'_>,
+        budget: u32,
+        program: Option<Running<'_>>,
+        send_back: Option<&mut XdpQueue>,
+    ) -> u32 {
         let Self {
             rcq,
             pkt: Some(pkt),
             buffers,
             pool,
-            program,
+            ..
         } = self
         else {
             return 0;
@@ -470,7 +505,6 @@ impl RxQueue {
         let features = napi.device().features();
         let mut poll = Poll {
             napi,
-            program: program.running(napi),
             send_back,
             sync: pool.cpu_sync(),
             wanted: Wanted {
@@ -480,10 +514,8 @@ impl RxQueue {
             got: Received::default(),
             budget,
         };
-        let count = rcq.take(|raw| buffers.complete(Rcd::decode(raw), pkt, &mut poll));
-        if let Some(queue) = &mut poll.send_back {
-            queue.ring_doorbell();
-        }
+        let program = program.filter(|_| FILTERED);
+        let count = rcq.take(|raw| buffers.complete(Rcd::decode(raw), pkt, &mut poll, program));
         buffers.refill(poll.sync, napi.recycle_direct());
         if count != 0 {
             poll.got.count(&buffers.stats);
@@ -562,7 +594,7 @@ impl RxQueue {
 }
 
 /// Tells the stack what the device knows of a packet.
-#[inline]
+#[inline(always)]
 fn describe(skb: &mut SkBuff, meta: RcdMeta, wanted: Wanted, got: &mut Received) {
     if !wanted.csum {
         got.csum_none = got.csum_none.wrapping_add(1);

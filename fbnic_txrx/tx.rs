@@ -446,7 +446,8 @@ impl TxConsumer {
     /// `ENOMEM`.
     pub(super) fn add_xdp(&mut self, dev: &Device<Bound>, stats: Arc<RxStats>) -> Result {
         let triad = QueueRegs::new(&self.queue.fbnic, self.index());
-        self.xdp = Some(XdpQueue::new(dev, triad, self.size, stats)?);
+        let bad = self.stats.clone();
+        self.xdp = Some(XdpQueue::new(dev, triad, self.size, stats, bad)?);
         Ok(())
     }
 
@@ -482,10 +483,12 @@ impl TxConsumer {
         if count != 0 {
             self.queue.write(regs::TCQ_HEAD, self.tcq.head());
         }
+        if let Some(raw) = last_xdp {
+            self.note_xdp(raw);
+        }
         if let Some(raw) = last {
             self.clean(napi, budget, raw);
         }
-        self.clean_xdp(budget, last_xdp);
         count == self.size.entries()
     }
 
@@ -514,24 +517,13 @@ impl TxConsumer {
         }
     }
 
-    /// Frees the frames of XDP programs in front of the descriptor that the completion `raw` names,
-    /// and what was left for later.
-    #[inline]
-    fn clean_xdp(&mut self, budget: u32, raw: Option<u64>) {
-        let Some(xdp) = &mut self.xdp else {
-            if let Some(raw) = raw {
-                bad_completion(&self.queue, &self.stats, raw);
-            }
-            return;
-        };
-        if let Some(raw) = raw {
-            xdp.note(Tcd::twq1_head(raw));
-        }
-        // Netpoll calls without a budget.
-        if budget != 0 {
-            if let Err(head) = xdp.clean() {
-                bad_completion(&self.queue, &self.stats, head.into());
-            }
+    /// Remembers how far the device has got with the frames of XDP programs, as the completion `raw`
+    /// says. [`XdpQueue::clean`] frees them.
+    #[inline(never)]
+    fn note_xdp(&mut self, raw: u64) {
+        match &mut self.xdp {
+            Some(xdp) => xdp.note(Tcd::twq1_head(raw)),
+            None => bad_completion(&self.queue, &self.stats, raw),
         }
     }
 
@@ -606,9 +598,10 @@ impl TxConsumer {
     }
 }
 
+/// Counts a completion that makes no sense, and reports the first of a queue.
 #[cold]
 #[inline(never)]
-fn bad_completion(queue: &QueueRegs, stats: &TxStats, raw: u64) {
+pub(super) fn bad_completion(queue: &QueueRegs, stats: &TxStats, raw: u64) {
     stats.clean.bad_completions.add(1);
     if stats.clean.logged.first() {
         let index = queue.index();

@@ -17,8 +17,14 @@ use kernel::{
 
 use super::{
     ring::RingSize,
-    stats::RxStats,
-    tx::Buffers,
+    stats::{
+        RxStats,
+        TxStats, //
+    },
+    tx::{
+        bad_completion,
+        Buffers, //
+    },
     QueueRegs, //
 };
 use crate::{
@@ -29,8 +35,8 @@ use crate::{
     net::{
         page_pool::CpuSync,
         xdp::{
-            FrameRing,
-            RxBuff, //
+            Frame,
+            FrameRing, //
         }, //
     },
 };
@@ -47,6 +53,8 @@ pub(super) struct XdpQueue {
     done: Option<u32>,
     /// Counters of the context's first receive queue.
     stats: Arc<RxStats>,
+    /// Counters of the triad, for completions that make no sense.
+    bad: Arc<TxStats>,
 }
 
 impl XdpQueue {
@@ -62,6 +70,7 @@ impl XdpQueue {
         triad: QueueRegs,
         size: RingSize,
         stats: Arc<RxStats>,
+        bad: Arc<TxStats>,
     ) -> Result<Self> {
         Ok(Self {
             ring: FrameRing::new(dev, size.entries())?,
@@ -70,19 +79,20 @@ impl XdpQueue {
             told: 0,
             done: None,
             stats,
+            bad,
         })
     }
 
-    /// Puts a frame in the ring, where the device does not see it before [`Self::ring_doorbell`].
+    /// Puts a frame in the ring, where the device does not see it before [`Self::ring_doorbell`], or
+    /// throws it away if it can not be sent.
     ///
-    /// NAPI poll. Returns whether it is there.
+    /// NAPI poll.
     #[inline(always)]
-    pub(super) fn send(&mut self, frame: &mut RxBuff, sync: CpuSync<'_>) -> bool {
-        let sent = frame.transmit(&mut self.ring, sync);
-        if !sent {
+    pub(super) fn send(&mut self, frame: Frame<'_>, sync: CpuSync<'_>) {
+        if let Err(frame) = frame.transmit(&mut self.ring, sync) {
             self.stats.xdp.dropped.add(1);
+            frame.recycle();
         }
-        sent
     }
 
     /// Tells the device of those frames in the ring that it does not know of.
@@ -101,21 +111,21 @@ impl XdpQueue {
         self.done = Some(head);
     }
 
-    /// Gives back the pages of what the device is done with. NAPI poll, but not for netpoll: pages go
-    /// back to their pool only where those of the pool's own context do.
+    /// Gives back the pages of what the device is done with.
     ///
-    /// # Errors
-    ///
-    /// What the device has said, if it makes no sense.
+    /// NAPI poll, but not for netpoll: the context's page pools may not be used then.
     #[inline]
-    pub(super) fn clean(&mut self) -> Result<(), u32> {
+    pub(super) fn clean(&mut self) {
         let Some(head) = self.done.take() else {
-            return Ok(());
+            return;
         };
-        let done = self.ring.complete(head).ok_or(head)?;
-        self.stats.xdp.packets.add(done.frames.into());
-        self.stats.xdp.bytes.add(done.bytes.into());
-        Ok(())
+        match self.ring.complete(head) {
+            Some(done) => {
+                self.stats.xdp.packets.add(done.frames.into());
+                self.stats.xdp.bytes.add(done.bytes.into());
+            }
+            None => bad_completion(&self.triad, &self.bad, head.into()),
+        }
     }
 
     /// Sets up the ring in the device and starts it, at index 0. The queue must be disabled and empty.

@@ -304,14 +304,22 @@ impl Netmem {
     /// The caller must own the reference, and not be called by netpoll.
     #[inline(always)]
     pub(super) unsafe fn put_one(self) {
-        // SAFETY: By the requirements of this function.
-        unsafe { self.put(self.pool(), 1, false) };
+        // Mostly it is not, so looking first would not save an atomic operation.
+        if self.references().fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: No reference is left, and the pool is that of the page.
+            unsafe { self.put_last(self.pool(), false) };
+        }
     }
 
-    /// Returns the page of `raw`, of which somebody has a reference.
+    /// Returns the page of `raw`.
+    ///
+    /// # Safety
+    ///
+    /// It must be a page of some pool of which somebody has a reference.
     #[inline(always)]
-    pub(super) fn from_raw(raw: bindings::netmem_ref) -> Option<Self> {
-        NonZero::new(raw as usize).map(Self)
+    pub(super) unsafe fn from_raw(raw: bindings::netmem_ref) -> Self {
+        // SAFETY: No page is at the null pointer.
+        Self(unsafe { NonZero::new_unchecked(raw as usize) })
     }
 
     /// Gives back the page, of which nobody else has any reference.
@@ -374,19 +382,6 @@ impl PageFrag {
     #[inline]
     pub(super) fn into_netmem(self) -> Netmem {
         ManuallyDrop::new(self).netmem
-    }
-
-    /// Takes a reference over that was passed on to C code.
-    ///
-    /// # Safety
-    ///
-    /// `raw` must be what [`Self::into_netmem`] returned, and its reference be owned by the caller.
-    /// It must not be the range that counts any more, only the reference.
-    pub(super) unsafe fn drop_raw(raw: bindings::netmem_ref) {
-        if let Some(netmem) = NonZero::new(raw as usize).map(Netmem) {
-            // SAFETY: By the requirements of this function.
-            unsafe { netmem.put(netmem.pool(), 1, false) };
-        }
     }
 }
 

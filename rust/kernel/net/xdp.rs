@@ -262,155 +262,210 @@ impl RxBuff {
         Some(unsafe { SkBuff::from_raw(skb) })
     }
 
-    /// Returns the fragments of the open frame.
+    /// Returns the open frame, if there is one.
+    #[inline(always)]
+    pub fn frame(&mut self) -> Option<Frame<'_>> {
+        // INVARIANT: Checked just here.
+        self.is_open().then_some(Frame(self))
+    }
+
+    /// Throws away the frame, if there is one.
+    #[cold]
+    #[inline(never)]
+    pub fn clear(&mut self) {
+        if let Some(frame) = self.frame() {
+            frame.recycle();
+        }
+    }
+}
+
+/// The open frame of an [`RxBuff`].
+///
+/// Dropping it changes nothing: the frame stays open.
+///
+/// # Invariants
+///
+/// There is one.
+pub struct Frame<'a>(&'a mut RxBuff);
+
+impl Frame<'_> {
+    #[inline(always)]
+    fn has_frags(&mut self) -> bool {
+        self.0.sizes().flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0
+    }
+
+    /// Returns all pieces but the first.
     #[inline(always)]
     fn frags(&mut self) -> &[bindings::skb_frag_t] {
-        if self.sizes().flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS == 0 {
+        if !self.has_frags() {
             return &[];
         }
-        let shinfo = self.shinfo();
-        // SAFETY: By the type invariant the shared information is there and lists so many of them.
+        let shinfo = self.0.shinfo();
+        // SAFETY: By the type invariants the shared information is there and lists so many of them.
         unsafe {
             let first = (&raw const (*shinfo).frags).cast::<bindings::skb_frag_t>();
             slice::from_raw_parts(first, (*shinfo).nr_frags.into())
         }
     }
 
-    /// Returns how many bytes the first piece of the frame has.
+    /// Returns the page of the first piece.
+    #[inline(always)]
+    fn page(&self) -> Netmem {
+        let page = page::virt_to_page(self.0.buff.data_hard_start.cast());
+        // SAFETY: By the type invariants the piece is in a page of a pool.
+        unsafe { Netmem::from_raw(page as bindings::netmem_ref) }
+    }
+
+    /// Returns how many bytes the first piece has.
     #[inline(always)]
     fn head_len(&self) -> u32 {
+        let buff = &self.0.buff;
         // CAST: Both are in one page.
-        (self.buff.data_end as usize).wrapping_sub(self.buff.data as usize) as u32
+        (buff.data_end as usize).wrapping_sub(buff.data as usize) as u32
     }
 
-    /// Returns the length of the frame in bytes, or `None` if no frame is open.
+    /// Returns the length of the frame in bytes.
     #[inline(always)]
-    pub fn len(&mut self) -> Option<u32> {
-        if !self.is_open() {
-            return None;
+    pub fn len(&mut self) -> u32 {
+        let mut len = self.head_len();
+        if self.has_frags() {
+            let frags = self.frags().iter();
+            len = frags.fold(len, |sum, frag| sum.wrapping_add(frag.len));
         }
-        let frags = self.frags().iter();
-        let rest = frags.fold(0, |sum: u32, frag| sum.wrapping_add(frag.len));
-        Some(self.head_len().wrapping_add(rest))
+        len
     }
 
-    /// Runs a program on the open frame, which may change it.
-    ///
-    /// NAPI poll. Without a frame the verdict is [`Verdict::Drop`].
+    /// Runs a program, which may change the frame. NAPI poll.
     #[inline(always)]
     pub fn run(&mut self, program: Running<'_>) -> Verdict {
-        if !self.is_open() {
-            return Verdict::Drop;
-        }
-        let in_pieces = self.sizes().flags & bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS != 0;
-        if in_pieces && !program.has_frags() {
+        if self.has_frags() && !program.has_frags() {
             return Verdict::TooLong;
         }
-        // SAFETY: By the type invariant. `self` is borrowed exclusively and owns the memory.
-        match unsafe { program.run(&mut self.buff) } {
+        // SAFETY: By the type invariants. The frame is borrowed exclusively and owns the memory.
+        match unsafe { program.run(&mut self.0.buff) } {
             bindings::xdp_action_XDP_PASS => Verdict::Pass,
             bindings::xdp_action_XDP_TX => Verdict::Tx,
             bindings::xdp_action_XDP_DROP => Verdict::Drop,
             act => {
-                // SAFETY: By the type invariant the queue is registered, with a device that outlives
+                // SAFETY: By the type invariants the queue is registered, with a device that outlives
                 // it.
-                unsafe { program.report((*self.buff.rxq).dev, act) };
+                unsafe { program.report((*self.0.buff.rxq).dev, act) };
                 Verdict::Drop
             }
         }
     }
 
-    /// Lengthens a frame of less than `len` bytes with zeroes, which must be no more than a page.
+    /// Lengthens a frame in one piece to `len` bytes, no more than a page, with zeroes.
     ///
-    /// Returns whether the frame has at least that length now: there may be no room for them.
-    #[inline(always)]
-    fn pad(&mut self, len: u32) -> bool {
-        let have = self.head_len();
-        have >= len || !self.frags().is_empty() || self.grow(len.wrapping_sub(have) as usize)
-    }
-
+    /// Returns whether there was room for them.
     #[cold]
     #[inline(never)]
-    fn grow(&mut self, missing: usize) -> bool {
-        let end = self.buff.data_end.cast::<u8>();
-        let room = (self.shinfo() as usize).wrapping_sub(end as usize);
-        if missing > room {
+    fn pad(&mut self, len: u32) -> bool {
+        let missing = len.wrapping_sub(self.head_len()) as usize;
+        let end = self.0.buff.data_end.cast::<u8>();
+        let room = (self.0.shinfo() as usize).wrapping_sub(end as usize);
+        if self.has_frags() || missing > room {
             return false;
         }
-        // SAFETY: By the type invariant everything up to the shared information is ours.
+        // SAFETY: By the type invariants everything up to the shared information is ours.
         unsafe { ptr::write_bytes(end, 0, missing) };
-        self.buff.data_end = end.wrapping_add(missing).cast();
+        self.0.buff.data_end = end.wrapping_add(missing).cast();
         true
     }
 
     /// Puts the frame in a ring to be sent, padded to `F::MIN_FRAME` bytes.
     ///
-    /// NAPI poll; the ring is that of the same context. Returns whether it is there: if no frame is
-    /// open, the ring is full or the frame has no length that can be sent, it stays here.
+    /// NAPI poll; the ring is that of the same context.
+    ///
+    /// # Errors
+    ///
+    /// Returns the frame if the ring is full or the frame is too short and can not be padded.
     #[inline(always)]
     pub fn transmit<F: BufferFormat>(
-        &mut self,
+        mut self,
         ring: &mut FrameRing<F>,
         sync: CpuSync<'_>,
-    ) -> bool {
-        if !self.is_open() || !self.pad(F::MIN_FRAME) {
-            return false;
+    ) -> Result<(), Self> {
+        if self.has_frags() {
+            return self.transmit_pieces(ring, sync);
         }
-        let (data, len) = (self.buff.data as usize, self.head_len());
-        let page = page::virt_to_page(self.buff.data_hard_start.cast());
-        let Some(page) = Netmem::from_raw(page as bindings::netmem_ref) else {
-            return false;
-        };
-        let frags = self.frags();
+        if ring.unused() == 0 || (self.head_len() < F::MIN_FRAME && !self.pad(F::MIN_FRAME)) {
+            return Err(self);
+        }
+        // SAFETY: There is room for it.
+        unsafe { self.put_head(ring, sync, true) };
+        // INVARIANT: Without a frame nothing is owned.
+        self.0.buff.data_hard_start = ptr::null_mut();
+        Ok(())
+    }
+
+    /// Does what [`Self::transmit`] does with a frame in several pieces.
+    #[inline(never)]
+    fn transmit_pieces<F: BufferFormat>(
+        mut self,
+        ring: &mut FrameRing<F>,
+        sync: CpuSync<'_>,
+    ) -> Result<(), Self> {
         // CAST: The kernel allows `MAX_SKB_FRAGS`.
-        let mut left = frags.len() as u32;
-        if ring.unused() <= left {
-            return false;
+        let mut left = self.frags().len() as u32;
+        if ring.unused() <= left || self.len() < F::MIN_FRAME {
+            return Err(self);
         }
-        // CAST: Within a page.
-        let offset = (data % PAGE_SIZE) as u32;
-        // SAFETY: There is room for all pieces. By the type invariant the data lies within one page,
-        // and so does each fragment in its own; the references move to the ring.
+        // SAFETY: There is room for all pieces. By the type invariants each fragment is a range of
+        // its page, whose reference moves to the ring.
         unsafe {
-            ring.put(sync, page, offset, len, left == 0);
-            for frag in frags {
+            self.put_head(ring, sync, left == 0);
+            for frag in self.frags() {
                 left = left.wrapping_sub(1);
-                if let Some(page) = Netmem::from_raw(frag.netmem) {
-                    ring.put(sync, page, frag.offset, frag.len, left == 0);
-                }
+                let page = Netmem::from_raw(frag.netmem);
+                ring.put(sync, page, frag.offset, frag.len, left == 0);
             }
         }
         // INVARIANT: Without a frame nothing is owned.
-        self.buff.data_hard_start = ptr::null_mut();
-        true
+        self.0.buff.data_hard_start = ptr::null_mut();
+        Ok(())
     }
 
-    /// Throws away the frame, if there is one. Its pages go back to their pool.
+    /// Puts the first piece in a ring, with the reference of its page.
+    ///
+    /// # Safety
+    ///
+    /// The ring must have room, and the reference be used by nobody else afterwards.
+    #[inline(always)]
+    unsafe fn put_head<F: BufferFormat>(
+        &self,
+        ring: &mut FrameRing<F>,
+        sync: CpuSync<'_>,
+        last: bool,
+    ) {
+        // CAST: Within a page.
+        let offset = (self.0.buff.data as usize % PAGE_SIZE) as u32;
+        // SAFETY: By the type invariants the data is a range of the page, and the caller guarantees
+        // the rest.
+        unsafe { ring.put(sync, self.page(), offset, self.head_len(), last) };
+    }
+
+    /// Throws the frame away. Its pages go back to their pool.
     ///
     /// Not when netpoll calls.
     #[inline(always)]
-    pub fn recycle(&mut self) {
-        if !self.is_open() {
-            return;
+    pub fn recycle(mut self) {
+        if self.has_frags() {
+            self.recycle_frags();
         }
-        // SAFETY: By the type invariant the fragments listed and the page the data is in each own one
-        // page reference, which is not used any more.
-        unsafe {
-            for frag in self.frags() {
-                PageFrag::drop_raw(frag.netmem);
-            }
-            let page = page::virt_to_page(self.buff.data_hard_start.cast());
-            PageFrag::drop_raw(page as bindings::netmem_ref);
-        }
+        // SAFETY: By the type invariants the page has a reference for the data, which is not used any
+        // more.
+        unsafe { self.page().put_one() };
         // INVARIANT: Without a frame nothing is owned.
-        self.buff.data_hard_start = ptr::null_mut();
+        self.0.buff.data_hard_start = ptr::null_mut();
     }
 
-    /// Does what [`Self::recycle`] does, where that is not expected.
-    #[cold]
     #[inline(never)]
-    pub fn clear(&mut self) {
-        self.recycle();
+    fn recycle_frags(&mut self) {
+        for frag in self.frags() {
+            // SAFETY: By the type invariants each has a reference, which is not used any more.
+            unsafe { Netmem::from_raw(frag.netmem).put_one() };
+        }
     }
 }
 
