@@ -32,17 +32,18 @@ wait_for() {
 netdev_at() {
 	local path
 	for path in "/sys/bus/pci/devices/$1/net/"*; do
-		[ -e "$path" ] && basename "$path" && return 0
+		[ -e "$path" ] && say "${path##*/}" && return 0
 	done
 	return 1
 }
 
 # fbnic_slot: prints the PCI slot of the emulated NIC.
 fbnic_slot() {
-	local dev
+	local dev vendor device
 	for dev in /sys/bus/pci/devices/*; do
-		if [ "$(<"$dev/vendor")" = 0x1d9b ] && [ "$(<"$dev/device")" = 0x0013 ]; then
-			basename "$dev"
+		read -r vendor <"$dev/vendor" && read -r device <"$dev/device" || continue
+		if [ "$vendor $device" = '0x1d9b 0x0013' ]; then
+			say "${dev##*/}"
 			return 0
 		fi
 	done
@@ -53,7 +54,11 @@ fbnic_slot() {
 # the emulated NIC, so the slot names it whatever the module.
 near_if() { netdev_at "$(fbnic_slot)"; }
 
-has_carrier() { [ "$(cat "/sys/class/net/$1/carrier" 2>/dev/null)" = 1 ]; }
+# An interface that is down has no carrier to read.
+has_carrier() {
+	local carrier
+	read -r carrier 2>/dev/null <"/sys/class/net/$1/carrier" && [ "$carrier" = 1 ]
+}
 
 # insmod_with_deps FILE.ko [PARAMETER...]: loads the modules FILE.ko depends on, then FILE.ko.
 insmod_with_deps() {
@@ -86,7 +91,7 @@ unload_fbnic() { rmmod fbnic; }
 
 # far_up [MTU]: brings up the far end. Running it again only changes the MTU.
 far_up() {
-	if ! ip netns list 2>/dev/null | grep -qw far; then
+	if [ ! -e /run/netns/far ]; then
 		modprobe e1000e || return 1
 		wait_for 10 netdev_at "$FAR_SLOT" || return 1
 		ip netns add far
@@ -95,16 +100,18 @@ far_up() {
 		far ip addr add "$FAR4/24" dev "$FAR_IF"
 		far ip addr add "$FAR6/64" dev "$FAR_IF" nodad
 	fi
-	far ip link set "$FAR_IF" mtu "${1:-1500}" up
+	ip -n far link set "$FAR_IF" mtu "${1:-1500}" up
 }
 
 # near_up [MTU]: gives the NIC under test its addresses and waits for carrier.
 near_up() {
 	local dev
 	dev=$(near_if) || { say "no network device under test"; return 1; }
-	ip link set "$dev" mtu "${1:-1500}" && ip link set "$dev" up || return 1
-	ip addr replace "$NEAR4/24" dev "$dev"
-	ip addr replace "$NEAR6/64" dev "$dev" nodad
+	ip -batch - <<-EOT || return 1
+		link set dev $dev mtu ${1:-1500} up
+		address replace $NEAR4/24 dev $dev
+		address replace $NEAR6/64 dev $dev nodad
+	EOT
 	wait_for 20 has_carrier "$dev" || { say "no carrier on $dev"; return 1; }
 }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The host's end of the command channel (the guest's end is guest/init)."""
 
-import base64
 import os
+import secrets
 import select
 import socket
 import sys
@@ -44,15 +44,17 @@ class Agent:
 
     def wait_ready(self, timeout: float) -> None:
         """Waits until the guest's agent has started."""
-        self._answer("ready", timeout)
+        self._answer("ready", time.monotonic() + timeout)
 
     def run(self, command: str, timeout: float) -> Result:
         """Runs a piece of bash. The guest ends it after `timeout` seconds, with status 124."""
-        body = base64.b64encode(command.encode()).decode()
-        number = self._send(f"{max(1, round(timeout))} {body}")
+        text = command.replace("\\", "\\\\").replace("\n", "\\n")
+        number = self._send(f"{max(1, round(timeout))} {text}")
         # The guest's own limit comes first; the margin covers a slow host.
-        status, output = self._answer(number, timeout + 30)
-        return Result(int(status), base64.b64decode(output).decode(errors="replace"))
+        end = time.monotonic() + timeout + 30
+        status = self._answer(number, end)
+        output = self._until(f"\0{number}\n".encode(), end)
+        return Result(int(status), output.decode(errors="replace"))
 
     def request(self, word: str) -> None:
         """Sends a request that has no answer: poweroff, reboot."""
@@ -61,7 +63,7 @@ class Agent:
     def shell(self) -> None:
         """Connects the terminal to a shell in the guest until that shell ends."""
         number = self._send("shell -")
-        self._answer(number, 10)
+        self._answer(number, time.monotonic() + 10)
         end = f"\0{number} 0 -".encode()
         saved = termios.tcgetattr(sys.stdin)
         try:
@@ -86,36 +88,43 @@ class Agent:
 
     def _send(self, request: str) -> str:
         self._serial += 1
-        number = str(self._serial)
+        # Nothing that a command prints can be taken for the end of its output.
+        number = f"{self._serial}-{secrets.token_hex(4)}"
         try:
             self._socket.sendall(f"{number} {request}\n".encode())
         except OSError as error:
             raise AgentError(f"QEMU has closed the command channel: {error}") from error
         return number
 
-    def _answer(self, number: str, timeout: float) -> tuple[str, str]:
+    def _answer(self, number: str, end: float) -> str:
         """Waits for the line that answers a request; other lines are noise of the line's start."""
-        end = time.monotonic() + timeout
         while True:
-            line = self._line(end).split()
+            line = self._until(b"\n", end).decode(errors="replace").split()
             if len(line) >= 2 and line[0] == number:
-                return line[1], line[2] if len(line) > 2 else ""
+                return line[1]
 
-    def _line(self, end: float) -> str:
-        while b"\n" not in self._buffer:
-            if time.monotonic() > end:
-                raise AgentError("the guest does not answer in time")
-            if select.select([self._socket], [], [], 0.5)[0]:
-                chunk = self._receive()
-                if not chunk:
-                    time.sleep(0.2)
-                    self._alive()
-                    raise AgentError("QEMU has closed the command channel")
-                self._buffer += chunk
-            else:
-                self._alive()
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode(errors="replace").strip()
+    def _until(self, mark: bytes, end: float) -> bytes:
+        """Waits for a mark. Returns what comes before it."""
+        searched = 0
+        while (at := self._buffer.find(mark, searched)) < 0:
+            searched = max(0, len(self._buffer) - len(mark))
+            self._receive_more(end)
+        before, self._buffer = self._buffer[:at], self._buffer[at + len(mark) :]
+        return before
+
+    def _receive_more(self, end: float) -> None:
+        """Waits for more bytes of the guest, or raises when its time is over or it has ended."""
+        if time.monotonic() > end:
+            raise AgentError("the guest does not answer in time")
+        if not select.select([self._socket], [], [], 0.5)[0]:
+            self._alive()
+            return
+        chunk = self._receive()
+        if not chunk:
+            time.sleep(0.2)
+            self._alive()
+            raise AgentError("QEMU has closed the command channel")
+        self._buffer += chunk
 
     def _receive(self) -> bytes:
         """The next bytes, none when the connection is over."""
