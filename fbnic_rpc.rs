@@ -588,13 +588,22 @@ impl Fbnic {
 /// Receive side scaling. Process context.
 impl Fbnic {
     fn write_rss(&self, rpc: &Rpc) {
-        for (table, entries) in rpc.indirection.iter().enumerate() {
-            for (index, queue) in entries.iter().enumerate() {
-                // A context may name queues that were lost with the interrupts for them.
-                let queue = u32::from(*queue) % rpc.queues.max(1);
-                self.csr.write32(rpc_rss_tbl(table, index), queue);
-            }
+        for table in 0..TABLES {
+            self.write_rss_table(rpc, table);
         }
+        self.write_rss_key(rpc);
+    }
+
+    fn write_rss_table(&self, rpc: &Rpc, table: usize) {
+        let entries = rpc.indirection.get(table).into_iter().flatten();
+        for (index, queue) in entries.enumerate() {
+            // A context may name queues that were lost with the interrupts for them.
+            let queue = u32::from(*queue) % rpc.queues.max(1);
+            self.csr.write32(rpc_rss_tbl(table, index), queue);
+        }
+    }
+
+    fn write_rss_key(&self, rpc: &Rpc) {
         for (index, word) in rss::key_words(&rpc.key).into_iter().enumerate() {
             self.csr.write32(rpc_rss_key(index), word);
         }
@@ -614,7 +623,7 @@ impl Fbnic {
         let mut rpc = self.rpc.lock();
         rpc.key = *key;
         if rpc.up {
-            self.write_rss(&rpc);
+            self.write_rss_key(&rpc);
         }
     }
 
@@ -627,7 +636,7 @@ impl Fbnic {
         let mut rpc = self.rpc.lock();
         *rpc.indirection.get_mut(context).ok_or(EINVAL)? = *table;
         if rpc.up {
-            self.write_rss(&rpc);
+            self.write_rss_table(&rpc, context);
         }
         Ok(())
     }
