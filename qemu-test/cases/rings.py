@@ -77,7 +77,7 @@ def dry_rings_rescued(guest: Guest) -> None:
 
 # Word 0 of QM_TQS_IDLE and of QM_RCQ_IDLE without the bit of queue 0.
 # The upstream driver is left out where these are used: it counts reads, not time, until it gives up, and
-# a quarter of a million takes the emulated NIC more than a minute.
+# a quarter of a million of them take minutes here, in which the kernel complains of a processor that is stuck.
 _BUSY = ({"first": 0x830, "value": 0xFFFFFFFE}, {"first": 0xC00, "value": 0xFFFFFFFE})
 _DROP_CONTROL = 0x4401
 
