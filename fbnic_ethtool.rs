@@ -204,7 +204,7 @@ impl ethtool::Operations for FbnicNet {
         if config.hds_thresh > HDS_THRESH_MAX {
             return Err(EINVAL);
         }
-        if self.splits_frames(dev.mtu(), config.hds_thresh) {
+        if self.splits_frames(dev.mtu(), &config) {
             extack.set(c"fbnic: Use higher HDS threshold or multi-buf capable program");
             return Err(EINVAL);
         }

@@ -314,9 +314,9 @@ impl FbnicNet {
     }
 
     /// Returns whether the XDP program needs every frame in one piece, and frames would come in
-    /// several with this MTU and this longest frame of one piece, both in bytes. Netdev lock held.
-    pub(crate) fn splits_frames(&self, mtu: u32, hds_thresh: u32) -> bool {
-        self.xdp_program.wants_one_piece() && may_split(mtu, hds_thresh)
+    /// several with this MTU in bytes and this configuration. Netdev lock held.
+    pub(crate) fn splits_frames(&self, mtu: u32, config: &Config) -> bool {
+        self.xdp_program.wants_one_piece() && may_split(mtu, config)
     }
 
     /// Changes the queues, with traffic interrupted if the interface is open. RTNL and netdev
@@ -502,8 +502,9 @@ impl Operations for FbnicNet {
 
     fn change_mtu(this: &Self, dev: &Locked<'_>, mtu: u32) -> Result {
         // The receive buffers take every frame the device does, and the core checks the range.
-        let hds_thresh = this.config().hds_thresh;
-        if this.splits_frames(mtu, hds_thresh) {
+        let config = this.config();
+        if this.splits_frames(mtu, &config) {
+            let hds_thresh = config.one_piece_max();
             dev_err!(
                 dev.dma_device(),
                 "MTU {mtu} is larger than HDS threshold {hds_thresh} in XDP mode\n"
@@ -520,7 +521,7 @@ impl Operations for FbnicNet {
         extack: &mut ExtAck<'_>,
     ) -> Result {
         let one_piece = program.as_ref().is_some_and(|new| !new.has_frags());
-        if one_piece && may_split(dev.mtu(), this.config().hds_thresh) {
+        if one_piece && may_split(dev.mtu(), &this.config()) {
             extack.set(c"fbnic: MTU too high, or HDS threshold is too low for single buffer XDP");
             return Err(EOPNOTSUPP);
         }
@@ -602,10 +603,9 @@ fn put_tx(stats: &mut QueueStatsTx, queue: &TxSnapshot) {
     stats.wake = queue.wake;
 }
 
-/// Returns whether frames of the largest size for `mtu` are longer than `hds_thresh` bytes, so that
-/// they are received in several pieces.
-fn may_split(mtu: u32, hds_thresh: u32) -> bool {
-    mtu.saturating_add(ETH_HLEN) > hds_thresh
+/// Returns whether frames of the largest size for `mtu` are received in several pieces.
+fn may_split(mtu: u32, config: &Config) -> bool {
+    mtu.saturating_add(ETH_HLEN) > config.one_piece_max()
 }
 
 /// Tells the receive queues of `dev` whether they may wait for buffers.

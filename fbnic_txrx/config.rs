@@ -28,7 +28,7 @@ pub const RX_DESC_MIN: u32 = 14u32.next_power_of_two();
 /// Completions that the smallest packet has.
 const MIN_RXD_PER_FRAME: u32 = 2;
 
-/// Largest header, bytes: what the room around it leaves of a buffer.
+/// Largest header user space may ask for, bytes: what the room around it leaves of a buffer.
 pub const HDS_THRESH_MAX: u32 = 4096 - ROOM.head - ROOM.tail;
 
 /// Headers up to this length are not split by default, bytes.
@@ -112,9 +112,17 @@ impl Config {
             | (ROOM.tail & regs::RDE_CTL0_ROOM_MASK) << regs::RDE_CTL0_MIN_TROOM_SHIFT
     }
 
+    /// Returns the length up to which frames are received in one piece, bytes.
+    ///
+    /// That is what user space asked for, but no more than has its room wherever the device begins a
+    /// header.
+    pub fn one_piece_max(&self) -> u32 {
+        self.hds_thresh.min(ROOM.longest_header())
+    }
+
     /// Returns RDE_CTL1: how long headers may be. Payload is neither padded nor packed.
     pub(super) fn rde_ctl1(&self) -> u32 {
-        let max_hdr = self.hds_thresh.clamp(HDR_BYTES_MIN, HDS_THRESH_MAX);
+        let max_hdr = self.one_piece_max().max(HDR_BYTES_MIN);
         (max_hdr & regs::RDE_CTL1_MAX_HDR_MASK) << regs::RDE_CTL1_MAX_HDR_SHIFT
     }
 

@@ -166,6 +166,11 @@ impl Room {
         }
     }
 
+    /// Returns the longest header that has its room in any buffer, bytes.
+    pub const fn longest_header(self) -> u32 {
+        BUFFER - align_up(self.head) - self.tail
+    }
+
     /// Returns where the room that belongs to a header of `len` bytes at `off` ends, as an offset in
     /// the buffer. It starts where that of the header before it ends.
     ///
@@ -280,6 +285,15 @@ mod tests {
                 tail: 320
             }
         );
+    }
+
+    #[test]
+    fn the_longest_header_fits() {
+        let longest = Room::new(320).longest_header();
+        assert_eq!(longest, 3520);
+        // The device puts it at 256.
+        assert_eq!(accepted(0, 256, longest, true), Some(4096));
+        assert_eq!(accepted(0, 256, longest + 1, true), None);
     }
 
     /// Returns the end of the header's room if whoever takes it would accept it.
