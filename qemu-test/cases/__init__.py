@@ -17,6 +17,7 @@ from . import (  # noqa: F401
     queues,
     rss,
     ntuple,
+    xdp,
     firmware,
     link,
     power,

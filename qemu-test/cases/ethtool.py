@@ -50,8 +50,7 @@ RULES = (
 
 # Why lines may differ: a pattern for "-line of C" or "+line of Rust", after "command: ".
 EXPLAINED = (
-    # Not there yet: time stamps of the hardware, XDP, firmware dumps.
-    r"ethtool -S DEV: -\s*xdp_tx_queue_",
+    # Not there yet: time stamps of the hardware, firmware dumps.
     r"ethtool -T DEV: ",
     r"devlink health: .\s*state healthy error N recover N( auto_dump true)?$",
     # The key is random, and different with every boot.

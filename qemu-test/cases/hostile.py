@@ -123,6 +123,16 @@ def hostile_firmware_answers(guest: Guest) -> None:
     _suffer(guest, lies, "reload", when={"times": 2}, help=hostile.reload)
 
 
+@case(drivers=("rust",), allowed=ALLOWED)
+def hostile_programs(guest: Guest) -> None:
+    """XDP programs come and go, and send frames back, while completions lie in either direction."""
+    lies: list[Lie] = [("rcd", {"kind": kind, "field": name}) for kind in ("header", "payload") for name in ("buffer", "length")]
+    lies += [("rcd", {"field": "any"}), ("rcd_omitted", {"kind": "header"}), ("rcd_duplicated", {"kind": "meta"})]
+    lies += [("tcd", {"field": name}) for name in ("head", "type", "any")]
+    lies += [("tcd_omitted", {}), ("tcd_duplicated", {}), ("dma_refused", {"dir": "read"})]
+    _suffer(guest, lies, "programs", when=_RANDOMLY, help=hostile.restarts)
+
+
 @case(drivers=("rust",), allowed=ALLOWED, rows=(6,))
 def hostile_unplug(guest: Guest) -> None:
     """The device goes away under traffic and comes back; a new load of the driver finds it."""

@@ -63,8 +63,6 @@ VOLATILE = (
 # The same, as offsets within the 0x400 registers of each queue.
 QUEUES, QUEUE_STRIDE, QUEUE_COUNT = 0x40000, 0x400, 128
 VOLATILE_QUEUE = (
-    # Upstream sets this queue up whether or not a program is loaded.
-    (0x001, 0x001, "queue of XDP"), (0x00B, 0x00B, "queue of XDP"),
     (0x002, 0x005, "doorbells"), (0x020, 0x023, "addresses"), (0x062, 0x082, "counters, doorbells"),
     (0x0A0, 0x0A1, "addresses"), (0x0C2, 0x0C6, "interrupt state"), (0x201, 0x202, "doorbells"),
     (0x220, 0x221, "addresses"), (0x241, 0x244, "doorbells"), (0x260, 0x263, "addresses"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What hostile tests have in common: work for a driver whose device lies, and what must be true after."""
 
+from . import packets, xdp
 from .vm import Guest
 
 # The kernel's own words on a transmit queue that the device has stopped; no fault of a driver.
@@ -28,6 +29,15 @@ ACTIVITIES = {
     "reload": "unload_fbnic; insmod_with_deps /guest/ko/$DRIVER.ko; wait_for 2 near_if",
 }
 
+_VERDICTS = " ".join(str(xdp.verdict(value, ethertype=packets.IPV4)) for value in (xdp.TX, xdp.DROP, xdp.PASS))
+# Not for sessions: they are named by their seeds, which choose among the others.
+_MORE = {
+    # Everything of IPv4 that comes in goes back, or away, or to the stack, in turns.
+    "programs": "ip link set $dev mtu 9000; far ip link set $FAR_IF mtu 9000; "
+    f"/guest/files/frames xdp $dev 30 {_VERDICTS} & "
+    "far ping -n -q -f -w 1 -s 8900 $NEAR4 & far ping -n -q -f -w 1 $NEAR4; wait",
+}
+
 _PING = "ping -n -q -c 1 -W 1 $FAR4"
 # The longest a driver has to notice that its device is well again: its heartbeat is 10 s apart.
 _PATIENCE = 25
@@ -51,7 +61,7 @@ def prepare(guest: Guest) -> None:
 
 def work(guest: Guest, activity: str, seconds: float = 40) -> None:
     """Gives the driver something to do. It may fail at it; it may not hang."""
-    body = ACTIVITIES[activity]
+    body = (ACTIVITIES | _MORE)[activity]
     guest.run(f"dev=$(near_if); {{ {body}; }} >/dev/null 2>&1; true", seconds)
 
 

@@ -16,7 +16,8 @@ _GENERIC, _CONTROLLER = 16, 16
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACKNOWLEDGE, _DUMP = 0x1, 0x4, 0x300
 _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 3, 1, 2
-_QUEUE_GET, _NAPI_GET, _QSTATS_GET, _NAPI_SET = 10, 11, 12, 14
+_DEV_GET, _QUEUE_GET, _NAPI_GET, _QSTATS_GET, _NAPI_SET = 1, 10, 11, 12, 14
+_XDP_FEATURES = 3
 # Of the family "ethtool", in include/uapi/linux/ethtool_netlink.h.
 _RINGS_GET, _RINGS_SET, _RINGS_HEADER, _HDS_THRESH, _NESTED = 15, 16, 1, 17, 0x8000
 _TYPES = ("rx", "tx")
@@ -91,6 +92,13 @@ def totals(guest: Guest) -> dict[str, int]:
     """Only the counters of the whole interface under test."""
     (reply, *_), = _ask(guest, (_family(guest), _DUMP, _QSTATS_GET, _attribute(1, _index(guest))))
     return _counters(_attributes(reply[4:]))
+
+
+def xdp_features(guest: Guest) -> int:
+    """What the kernel is told that the driver can do for XDP: NETDEV_XDP_ACT_ bits."""
+    body = _attribute(1, _index(guest))
+    (reply, *_), = _ask(guest, (_family(guest), _ACKNOWLEDGE, _DEV_GET, body))
+    return _int(_attributes(reply[4:])[_XDP_FEATURES])
 
 
 def set_napi(guest: Guest, napi: int, defer_hard_irqs: int, gro_flush_timeout: int) -> None:

@@ -22,10 +22,7 @@ class Note:
 
 # What passes with C and waits for a feature of the Rust driver. An entry whose cases pass is a
 # failure of the run, so that it goes when the feature comes.
-WAITS: tuple[Note, ...] = (
-    Note("ping.py", "test_xdp_native_sb", "XDP"),
-    Note("xdp.py", "test_xdp_native_*", "XDP"),
-)
+WAITS: tuple[Note, ...] = ()
 
 # What does not pass, or not each time, for a reason outside of the drivers.
 LACKS: tuple[Note, ...] = (

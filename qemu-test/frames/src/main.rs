@@ -3,6 +3,7 @@
 //!        frames wire SOCKET NEAR_MAC FAR_MAC LENGTHS [SEED]
 //!        frames mirror INTERFACE
 //!        frames send INTERFACE <PACKETS
+//!        frames xdp INTERFACE TURNS PROGRAM...
 //!
 //! LENGTHS is the longest frame, or FIRST-LAST. Without FIRST it is 60 bytes.
 //!
@@ -21,14 +22,21 @@
 //! and the packet behind it, in hexadecimal digits. The header can ask for checksums and segmentation.
 //! A number after a space is that of bytes which the packet has behind the digits. They are random,
 //! and the same whenever the same line is sent.
+//!
+//! `xdp` attaches XDP programs to the driver of an interface. A program is "one:", or "frags:" if it
+//! takes frames in several pieces, and its instructions in hexadecimal digits. With 0 turns the first
+//! one stays until the process is ended. Otherwise each turn attaches the first, puts the others in its
+//! place one after the other, and detaches the last.
 
 mod kinds;
 mod packet_socket;
 mod port;
+mod program;
 
 use fastrand::Rng;
 use packet_socket::{enter_namespace, PacketSocket};
 use port::{Port, Wire};
+use program::Program;
 use std::collections::HashMap;
 use std::io::BufRead;
 use std::ops::RangeInclusive;
@@ -45,6 +53,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MIRROR_PATIENCE: Duration = Duration::from_secs(60);
 /// Length of a `virtio_net_hdr`.
 const OFFLOAD_HEADER: usize = 10;
+/// How long a program stays attached when they take turns.
+const TURN: Duration = Duration::from_millis(5);
 /// Reports of single frames before the rest is only counted.
 const REPORTS: usize = 10;
 
@@ -69,6 +79,7 @@ fn run() -> Result<Tally, Error> {
     match words.as_slice() {
         ["mirror", interface] => mirror(interface),
         ["send", interface] => send(interface),
+        ["xdp", interface, turns, programs @ ..] => attach(interface, turns.parse()?, programs),
         ["wire", socket, near_mac, far_mac, lengths, seed @ ..] => {
             let receiver = Wire::open(socket.as_ref(), PATIENCE)?;
             let sender = Box::new(receiver.try_clone()?);
@@ -185,6 +196,34 @@ fn packet(line: &str) -> Result<Vec<u8>, Error> {
     let mut rng = Rng::with_seed(seed);
     packet.extend(std::iter::repeat_with(|| rng.u8(..)).take(more.parse()?));
     Ok(packet)
+}
+
+/// Attaches XDP programs and detaches them again, `turns` times; with 0 the first one stays.
+fn attach(interface: &str, turns: usize, programs: &[&str]) -> Result<Tally, Error> {
+    let load = |text: &&str| -> Result<Program, Error> {
+        let (kind, code) = text.split_once(':').ok_or("a program is KIND:CODE")?;
+        Ok(Program::load(&bytes(code)?, kind == "frags")?)
+    };
+    let programs = programs.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    let (first, others) = programs.split_first().ok_or("no program")?;
+    let mut tally = Tally::default();
+    while turns == 0 || tally.sent < turns {
+        let attached = first.attach(interface)?;
+        if turns == 0 {
+            println!("attached");
+            loop {
+                std::thread::park();
+            }
+        }
+        for program in others {
+            std::thread::sleep(TURN);
+            attached.replace(program)?;
+        }
+        std::thread::sleep(TURN);
+        tally.sent += 1;
+        tally.same += 1;
+    }
+    Ok(tally)
 }
 
 fn bytes(digits: &str) -> Result<Vec<u8>, Error> {
