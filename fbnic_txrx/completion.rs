@@ -55,6 +55,14 @@ impl CompletionRing {
         self.head.index()
     }
 
+    /// Returns whether the device has not written the next completion yet.
+    #[inline(always)]
+    pub(super) fn is_idle(&self) -> bool {
+        let pass = self.head.pass(self.head.count().wrapping_add(1));
+        let mut part = self.desc.part(pass.start, pass.end);
+        part.next_if(|raw| pass.completed(raw)).is_none()
+    }
+
     /// Calls `each` with the completions the device has written, in order, until it says to stop.
     ///
     /// The phase bit has been removed from them. Returns how many there were: at most one turn of

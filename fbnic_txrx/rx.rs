@@ -190,6 +190,8 @@ struct Buffers {
     ppq: Bdq,
     /// A packet was dropped of which the rest is still to come.
     bad: bool,
+    /// The rings were not full when they were last looked after.
+    hungry: bool,
     queue: QueueRegs,
     stats: Arc<RxStats>,
 }
@@ -362,7 +364,8 @@ impl Buffers {
     fn refill(&mut self, sync: CpuSync<'_>, direct: bool) {
         let header = self.hpq.renew(sync, direct, &self.queue);
         let payload = self.ppq.renew(sync, direct, &self.queue);
-        if !header || !payload {
+        self.hungry = !header || !payload;
+        if self.hungry {
             let failed = u64::from(!header) + u64::from(!payload);
             self.stats.bdq_alloc_failed.add(failed);
         }
@@ -416,6 +419,7 @@ impl RxQueue {
             pkt: None,
             buffers: Buffers {
                 bad: false,
+                hungry: true,
                 hpq: bdq(cfg.hpq_size, regs::BDQ_HPQ_TAIL)?,
                 ppq: bdq(cfg.ppq_size, regs::BDQ_PPQ_TAIL)?,
                 queue,
@@ -460,6 +464,10 @@ impl RxQueue {
         budget: u32,
         send_back: Option<&mut XdpQueue>,
     ) -> u32 {
+        // A context may have many queues, most of them with nothing to do.
+        if self.rcq.is_idle() && !self.buffers.hungry {
+            return 0;
+        }
         match self.program.running(napi) {
             None => self.receive::<false>(napi, budget, None, None),
             Some(program) => self.poll_filtered(napi, budget, program, send_back),

@@ -467,6 +467,9 @@ impl TxConsumer {
     /// Returns whether there may be more completions.
     #[inline]
     pub(super) fn poll(&mut self, napi: &PollContext<'_>, budget: u32) -> bool {
+        if self.tcq.is_idle() {
+            return false;
+        }
         let (mut last, mut last_xdp) = (None, None);
         let (queue, stats) = (&self.queue, &self.stats);
         let count = self.tcq.take(|raw| {
