@@ -233,7 +233,7 @@ fn registers_and_mailbox() {
             link: LinkMode { speed, fec },
             firmware: FwConfig::default(),
             seed: 0,
-            cable: net_backend::open(&CableSpec::Loopback, None).unwrap(),
+            cable: net_backend::open(&CableSpec::Loopback).unwrap(),
         })
         .unwrap();
         device.region_write(region::CONFIG, 4, &[6, 0]);
