@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the stack is told of received frames, how they are joined, and what want of buffers does."""
+"""What the stack is told of received frames, and how they are joined."""
 
 import struct
 
-from harness import packets, rxtrace, traffic
+from harness import packets, rxtrace
 from harness.case import case, same
 from harness.packets import ICMP, TCP, UDP, Flow
 from harness.rxtrace import COMPLETE, NONE, UNNECESSARY, Packet
@@ -117,32 +117,3 @@ def packets_are_joined(guest: Guest) -> None:
         same("joined packets with GRO off", guest.check(count, 120).strip(), "0")
     finally:
         guest.check(f"ethtool -K {name} gro on")
-
-
-@case(rows=(14,))
-def starved_queue_is_rescued(guest: Guest) -> None:
-    """A receive queue that ran out of memory for buffers is filled again, although nothing arrives."""
-    guest.check("load_failcall && ready 1500")
-    name = guest.check("near_if").strip()
-    guest.check(f"ethtool -L {name} combined 1; ethtool -G {name} rx-mini 64 rx-jumbo 64; ready 1500")
-    # Nobody answers, so that no completion of a transmission looks after the receive queue either.
-    guest.check(
-        f"sysctl -qw net.ipv4.icmp_echo_ignore_all=1; ip -6 addr flush dev {name};"
-        f"far ip neigh replace $NEAR4 lladdr {_mac(guest)} dev $FAR_IF nud permanent"
-    )
-    received = f"cat /sys/class/net/{name}/statistics/rx_packets"
-    script = f"""
-        flood() {{ far ping -n -q -f -c 1500 -w 8 -s 1400 $NEAR4 >/dev/null; true; }}
-        failing page_pool_alloc_netmems 0 -1 1 flood
-        before=$({received})
-        flood
-        echo $fired $(($({received}) - before))
-    """
-    fired, later = map(int, guest.check(script, 90).split())
-    assert fired > 50, f"only {fired} allocations have failed"
-    # Without help there would be none: the queue looks for memory only when something has arrived.
-    assert later > 100, f"only {later} frames were received when there was memory again"
-    guest.check(
-        "far ip neigh del $NEAR4 dev $FAR_IF; sysctl -qw net.ipv4.icmp_echo_ignore_all=0; unload_fbnic; ready 1500", 60
-    )
-    traffic.ping(guest, 56)
