@@ -91,6 +91,9 @@ def _wait(what: str, seconds: float, condition) -> None:
         time.sleep(0.3)
 
 
+_DIAGNOSE = 'devlink health diagnose pci/"$(fbnic_slot)" reporter fw'
+
+
 @case(rows=(9, 10))
 def firmware_tells(guest: Guest) -> None:
     """Sensors, the module's memory, the core dump and the uptime are what the firmware says."""
@@ -107,10 +110,12 @@ def firmware_tells(guest: Guest) -> None:
     dump = bytes.fromhex(guest.check(_DUMP, 60).partition(":")[2])
     same("length of the dump", len(dump), 0x2000)
     same("ends of the dump", dump[:4] + dump[-4:], bytes.fromhex("deadbeef" * 2))
-    uptime = guest.check('devlink health diagnose pci/"$(fbnic_slot)" reporter fw')
+    # The first heartbeat comes some seconds after the driver.
+    guest.check(f"wait_for 15 eval '{_DIAGNOSE} | grep -q fw_uptime'")
+    uptime = guest.check(_DIAGNOSE)
     assert re.search(r"last_heartbeat:\s+fw_uptime:\s+sec: \d+ msec: \d+", uptime), uptime
     guest.check('ip link set "$(near_if)" down')
-    same("uptime while down", guest.check('devlink health diagnose pci/"$(fbnic_slot)" reporter fw').strip(), "")
+    same("uptime while down", guest.check(_DIAGNOSE).strip(), "")
 
 
 @case(rows=(8,))

@@ -167,21 +167,24 @@ def coalescing_works(guest: Guest) -> None:
     report = guest.check(f"ethtool -c {name}")
     for key, value in (("rx-usecs", 30), ("rx-frames", 0), ("tx-usecs", 35)):
         assert re.search(rf"^{key}:\s+{value}$", report, re.MULTILINE), report
-    quick = _fastest_echo(guest)
+    quick, _ = _echoes(guest)
     # Either direction alone would make the context look at both.
     guest.check(f"ethtool -C {name} rx-usecs 16383 tx-usecs 16383")
-    slow = _fastest_echo(guest)
+    # Some other packet may start the time before, and a single echo come early.
+    _, slow = _echoes(guest)
     guest.check(f"ethtool -C {name} rx-frames 1")
-    frames = _fastest_echo(guest)
+    frames, _ = _echoes(guest)
     guest.check(f"ethtool -C {name} rx-usecs 30 tx-usecs 35 rx-frames 0")
     print(f"{quick} ms, {slow} ms with the longest time, {frames} ms with one frame")
     assert quick < 10 <= slow, f"{quick} ms, then {slow} ms"
     assert frames < 10, f"{frames} ms although every frame interrupts"
 
 
-def _fastest_echo(guest: Guest) -> float:
+def _echoes(guest: Guest) -> tuple[float, float]:
+    """Milliseconds until an echo is back: the fastest of ten, and on average."""
     output = guest.check("ping -nqc 10 -i 0.05 $FAR4")
-    return float(re.search(r"= ([0-9.]+)/", output)[1])
+    fastest, average = re.search(r"= ([0-9.]+)/([0-9.]+)/", output).groups()
+    return float(fastest), float(average)
 
 
 # Ring sizes in ethtool's words: rx, rx-mini, rx-jumbo, tx. The largest rings hold 256 MB of pages.
