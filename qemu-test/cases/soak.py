@@ -2,13 +2,14 @@
 """A short run of `make soak`."""
 
 from harness.case import case
+from harness.hostile import ALLOWED
 from harness.soak import Soak
 from harness.vm import Guest
 
 _SECONDS = 45
 
 
-@case(rows=(11, 12, 20))
+@case(allowed=ALLOWED, rows=(11, 12, 20))
 def soak(guest: Guest) -> None:
     """Random changes of everything, and faults of the device, under traffic, from a fixed seed."""
     # C does not outlive the faults: Documentation/hardening.md says which line of it dies of what.
