@@ -5,6 +5,8 @@ from . import (  # noqa: F401
     load,
     registers,
     traffic,
+    # Early, as they take longest: no other guest shall have to wait for the one that runs them.
+    hostile,
     rxmeta,
     bursts,
     counters,
@@ -26,7 +28,6 @@ from . import (  # noqa: F401
     absence,
     lifecycle,
     cables,
-    hostile,
     soak,
     allocations,
 )
