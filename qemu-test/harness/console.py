@@ -44,6 +44,7 @@ class Console:
 
     def __init__(self, path: Path):
         self.path = path
+        self._accepted = 0
 
     def text(self) -> str:
         """All of the console so far."""
@@ -56,8 +57,12 @@ class Console:
         """The last lines, for a report of a failure."""
         return "\n".join(self.text().splitlines()[-lines:])
 
+    def accept(self) -> None:
+        """What is there by now is no trouble any more: who was to judge it has done so."""
+        self._accepted = len(self.text())
+
     def trouble(self, allowed: tuple[str, ...] = ()) -> list[str]:
-        """Lines that no healthy run prints, except those that match a pattern in `allowed`."""
+        """Lines since `accept` that no healthy run prints, but for those that match a pattern in `allowed`."""
         return [
             line
             for line in self._judged()
@@ -68,7 +73,7 @@ class Console:
         """All lines but those of a boot that has got as far as its init."""
         pending: list[str] = []
         booting = False
-        for line in self.text().splitlines():
+        for line in self.text()[self._accepted :].splitlines():
             if _BOOT.search(line):
                 booting = True
             if booting and READY in line:

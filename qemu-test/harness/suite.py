@@ -46,6 +46,7 @@ class Session:
             with contextlib.redirect_stdout(printed):
                 test.function(guest)
             guest.check_healthy(test.allowed)
+            guest.console.accept()
         except Exception:
             self._keep(test, guest, mark)
             self.failed(test)
