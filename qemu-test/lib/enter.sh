@@ -10,6 +10,9 @@ set -euo pipefail
 root=$1 directory=$2 project=$3 cache=$4
 shift 4
 
+# The host's pivot_root is there, and Debian leaves these folders out of an ordinary user's search path.
+PATH=$PATH:/usr/sbin:/sbin
+
 # bind_file HOST_FILE PATH: shows a file of the host in the sandbox, if the host has it.
 bind_file() {
 	local file
