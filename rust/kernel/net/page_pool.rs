@@ -22,7 +22,6 @@ use crate::{
 };
 use core::{
     cell::Cell,
-    marker::PhantomData,
     mem::{zeroed, ManuallyDrop},
     num::NonZero,
     ptr::NonNull,
@@ -44,7 +43,8 @@ const GFP_ATOMIC_NOWARN: bindings::gfp_t = bindings::GFP_ATOMIC | bindings::__GF
 /// The pointer is a valid pool, and this value holds one user reference of it.
 pub struct PagePool {
     pool: NonNull<bindings::page_pool>,
-    _not_sync: PhantomData<Cell<()>>,
+    /// Some page taken from the pool has been one of the kernel's emergency reserve.
+    reserve: Cell<bool>,
 }
 
 // SAFETY: The pool may be used from any thread, as long as it is one at a time.
@@ -78,7 +78,7 @@ impl PagePool {
         Ok(Self {
             // INVARIANT: A new pool comes with one user reference.
             pool: NonNull::new(pool).ok_or(ENOMEM)?,
-            _not_sync: PhantomData,
+            reserve: Cell::new(false),
         })
     }
 
@@ -110,6 +110,9 @@ impl PagePool {
         // SAFETY: By the type invariant. `PagePool` is not `Sync`, so nobody else allocates.
         let netmem = unsafe { bindings::page_pool_alloc_netmems(self.as_ptr(), GFP_ATOMIC_NOWARN) };
         let netmem = Netmem(NonZero::new(netmem as usize)?);
+        if netmem.is_of_reserve() {
+            self.reserve.set(true);
+        }
         // Nobody else knows the page yet, so this needs no ordering.
         netmem
             .references()
@@ -126,10 +129,12 @@ impl PagePool {
         // SAFETY: By the type invariant. The device outlives its pools, and its flags may change
         // at any time, hence the volatile read.
         let flags = unsafe { (&raw const (*(*self.as_ptr()).p.dev).flags[0]).read_volatile() };
+        let needed = cfg!(CONFIG_DMA_API_DEBUG)
+            || flags & (1 << bindings::struct_device_flags_DEV_FLAG_DMA_SKIP_SYNC) == 0;
         CpuSync {
             pool: self,
-            needed: cfg!(CONFIG_DMA_API_DEBUG)
-                || flags & (1 << bindings::struct_device_flags_DEV_FLAG_DMA_SKIP_SYNC) == 0,
+            todo: u8::from(needed) * CpuSync::NEEDED
+                + u8::from(self.reserve.get()) * CpuSync::RESERVE,
         }
     }
 }
@@ -137,14 +142,21 @@ impl PagePool {
 /// Whether and how to make what the device writes to pages of a pool visible to the CPU.
 ///
 /// Mostly there is nothing to do, which takes a look at the device to find out: for a whole poll, not
-/// for every packet. A page is bounced, if at all, from when it is mapped.
+/// for every packet. A page is bounced, if at all, from when it is mapped. Pages of the kernel's
+/// emergency reserve are as rare, and looked for on the same occasion.
 #[derive(Clone, Copy)]
 pub struct CpuSync<'a> {
     pool: &'a PagePool,
-    needed: bool,
+    /// What there is to do, of the two below. In one value, as two are more than registers hold.
+    todo: u8,
 }
 
 impl<'a> CpuSync<'a> {
+    /// The device's DMA is not coherent, or may be bounced.
+    const NEEDED: u8 = 1;
+    /// Pages may be of the kernel's emergency reserve.
+    const RESERVE: u8 = 2;
+
     /// Returns the pool.
     #[inline(always)]
     pub(super) fn pool(self) -> &'a PagePool {
@@ -154,24 +166,34 @@ impl<'a> CpuSync<'a> {
     /// Returns whether anything has to be done.
     #[inline(always)]
     pub(super) fn is_needed(self) -> bool {
-        self.needed
+        self.todo & Self::NEEDED != 0
+    }
+
+    /// Returns whether nothing has to be done, nor asked about any page.
+    #[inline(always)]
+    fn is_plain(self) -> bool {
+        self.todo == 0
     }
 
     /// Makes what the device wrote to `frag` visible to the CPU.
+    ///
+    /// Returns whether the page is one of the kernel's emergency reserve. Such a page helps to free
+    /// memory, and only packets for sockets that do so may keep it.
     #[inline(always)]
-    pub(super) fn sync(self, frag: &PageFrag) {
-        if self.needed {
-            self.sync_slow(frag.netmem, frag.start, frag.size());
-        }
+    pub(super) fn sync(self, frag: &PageFrag) -> bool {
+        !self.is_plain() && self.sync_slow(frag.netmem, frag.start, frag.size())
     }
 
     // Takes values: a reference would make every caller keep the fragment in memory.
     #[cold]
     #[inline(never)]
-    fn sync_slow(self, netmem: Netmem, start: u32, size: u32) {
-        let pool = self.pool.as_ptr();
-        // SAFETY: By the type invariants, and the range is within the page.
-        unsafe { bindings::page_pool_dma_sync_netmem_for_cpu(pool, netmem.raw(), start, size) };
+    fn sync_slow(self, netmem: Netmem, start: u32, size: u32) -> bool {
+        if self.is_needed() {
+            let pool = self.pool.as_ptr();
+            // SAFETY: By the type invariants, and the range is within the page.
+            unsafe { bindings::page_pool_dma_sync_netmem_for_cpu(pool, netmem.raw(), start, size) };
+        }
+        netmem.is_of_reserve()
     }
 }
 
@@ -231,7 +253,8 @@ impl Netmem {
     ///
     /// The pool does not have to know of that. The rules are those by which it decides itself: nobody
     /// may be looking at the page in another way, pages from the emergency reserve have to go back
-    /// there, and what has to be made visible to the device goes through the pool.
+    /// there, and what has to be made visible to the device goes through the pool. `sync` tells of no
+    /// page that was taken from the pool after it was asked for.
     ///
     /// # Safety
     ///
@@ -248,7 +271,7 @@ impl Netmem {
         let all = i64::from(count);
         // The acquire orders us after those who gave their references back.
         if references.load(Ordering::Acquire) == all {
-            if !sync.is_needed() && self.is_reusable() {
+            if sync.is_plain() && self.has_no_other_user() {
                 references.store(new.into(), Ordering::Relaxed);
                 return Some(self);
             }
@@ -260,17 +283,23 @@ impl Netmem {
         None
     }
 
-    /// Returns whether a page without references may be used again.
+    /// Returns whether nobody looks at a page without references in another way.
     #[inline(always)]
-    fn is_reusable(self) -> bool {
-        const PFMEMALLOC: usize = 1 << 1;
+    fn has_no_other_user(self) -> bool {
         let page = self.page();
         // SAFETY: Every holder of a `Netmem` has a reference, so the page is alive. The count may
-        // change at any time, the other field does not while the page belongs to a pool.
-        unsafe {
-            let users = AtomicI32::from_ptr((&raw mut (*page)._refcount.counter).cast());
-            users.load(Ordering::Relaxed) == 1 && (*self.desc()).pp_magic as usize & PFMEMALLOC == 0
-        }
+        // change at any time.
+        let users = unsafe { AtomicI32::from_ptr((&raw mut (*page)._refcount.counter).cast()) };
+        users.load(Ordering::Relaxed) == 1
+    }
+
+    /// Returns whether the page is one of the kernel's emergency reserve.
+    #[inline(always)]
+    fn is_of_reserve(self) -> bool {
+        const PFMEMALLOC: usize = 1 << 1;
+        // SAFETY: Every holder of a `Netmem` has a reference, so the page is alive. The field does
+        // not change while it belongs to a pool.
+        unsafe { (*self.desc()).pp_magic as usize & PFMEMALLOC != 0 }
     }
 
     /// Gives back `count` references and, if they were the last, the page.

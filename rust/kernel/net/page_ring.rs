@@ -152,9 +152,9 @@ impl PageRing {
     /// Gives back the pages the device is done with and fills the ring with others.
     ///
     /// The queue's NAPI poll, or process context while it is disabled; `direct` is what
-    /// [`PollContext::recycle_direct`] says. `sync` was asked for before the device got any of the
-    /// pages it is done with. Calls `post` with the index and the DMA address of each page for the
-    /// device. Returns whether there was memory for all of them.
+    /// [`PollContext::recycle_direct`] says, and `sync` was asked for after the call before this one.
+    /// Calls `post` with the index and the DMA address of each page for the device. Returns whether
+    /// there was memory for all of them.
     ///
     /// [`PollContext::recycle_direct`]: super::napi::PollContext::recycle_direct
     #[inline(always)]

@@ -183,7 +183,8 @@ impl RxBuff {
         if self.is_open() {
             return None;
         }
-        sync.sync(&frag);
+        // Whether this is a page of the reserve the kernel finds out by itself.
+        let _ = sync.sync(&frag);
         let page = frag.page_ptr();
         let data = page.wrapping_add(data as usize);
         prefetch(data);
@@ -226,7 +227,9 @@ impl RxBuff {
             if u32::from(index) >= MAX_SKB_FRAGS {
                 return Err(ENOSPC);
             }
-            sync.sync(&frag);
+            if sync.sync(&frag) {
+                *flags |= bindings::xdp_buff_flags_XDP_FLAGS_FRAGS_PF_MEMALLOC;
+            }
             (*sizes).xdp_frags_size = (*sizes).xdp_frags_size.wrapping_add(len);
             (*sizes).xdp_frags_truesize = (*sizes).xdp_frags_truesize.wrapping_add(truesize);
             let offset = frag.start();
