@@ -114,3 +114,40 @@ def never_idle_change_survived(guest: Guest) -> None:
         guest.check("ready 1500")
         traffic.ping(guest, 1400)
     guest.check("ethtool -G $(near_if) tx 1024 rx 1024; ready 1500")
+
+
+_RESERVE = """
+load_failcall && ready 9000 || exit
+dev=$(near_if)
+ethtool -L $dev combined 1
+ethtool -G $dev rx 256 rx-mini 64 rx-jumbo 64
+ip link set $dev down
+# Rings are filled to one page less than their size, that for headers first.
+echo 63 >/sys/module/failcall/parameters/reserve
+ip link set $dev up
+echo -1 >/sys/module/failcall/parameters/reserve
+ready 9000
+"""
+
+
+def _kept_from_sockets(guest: Guest) -> int:
+    """Packets that were kept from sockets because their memory is of the reserve."""
+    names, values = guest.check("grep ^TcpExt: /proc/net/netstat").splitlines()
+    return int(dict(zip(names.split(), values.split()))["PFMemallocDrop"])
+
+
+@case(rows=(14, 17))
+def reserve_is_spared(guest: Guest) -> None:
+    """Payload in pages of the kernel's emergency reserve is kept from ordinary sockets, and the pages go back."""
+    guest.check(_RESERVE, 60)
+    same("pages of the reserve", int(guest.check(f"cat {_FAILCALL}/marked")), 63)
+    guest.check("wait_for 10 ping -n -q -c 3 -i 0.1 -W 1 $FAR4")
+    before = _kept_from_sockets(guest)
+    lost = guest.run("ping -n -q -c 5 -i 0.1 -W 1 -s 8000 $FAR4")
+    assert "100% packet loss" in lost.output, lost.output
+    same("packets kept from sockets", _kept_from_sockets(guest) - before, 5)
+    # The rings never see a page of the reserve again.
+    guest.run("ping -n -q -c 60 -i 0.02 -W 1 -s 8000 $FAR4")
+    traffic.ping(guest, 8000)
+    guest.check(f"{_TOGETHER}; watch_page_pools; unload_fbnic; page_pools_gone", 60)
+    guest.check("rmmod failcall; ready 1500")

@@ -10,7 +10,9 @@
  *
  * makes the NTH call with the driver among its nearest DEPTH callers return VALUE, -1 every call;
  * 0 only counts. "off" disarms. The parameters "calls" and "fired" say how many calls have counted since
- * then, and how many have failed; "caller" is where in the driver the last of these came from. "channel_state" is the error state of the emulated NIC.
+ * then, and how many have failed; "caller" is where in the driver the last of these came from.
+ * "channel_state" is the error state of the emulated NIC. "reserve" makes the pages that page pools
+ * hand out, after so many, look as if they came from the kernel's emergency reserve; -1 ends that.
  */
 
 #include <linux/kprobes.h>
@@ -164,6 +166,56 @@ static const struct kernel_param_ops channel_state_ops = { .set = channel_state_
 module_param_cb(channel_state, &channel_state_ops, NULL, 0200);
 MODULE_PARM_DESC(channel_state, "the NIC's error state: 1 normal, 2 frozen, 3 gone");
 
+/* How many pages are left alone, and how many have been marked since. */
+static atomic_t unmarked, marked;
+static bool marking;
+
+static int at_page(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	struct page *page = (struct page *)regs_return_value(regs);
+
+	/* That is the bit page_is_pfmemalloc() looks at; the pool keeps its own signature around it. */
+	if (page && atomic_dec_if_positive(&unmarked) < 0) {
+		page->lru.next = (void *)((unsigned long)page->lru.next | BIT(1));
+		atomic_inc(&marked);
+	}
+	return 0;
+}
+
+static struct kretprobe page_probe;
+
+static int reserve_set(const char *text, const struct kernel_param *kp)
+{
+	int left, err;
+
+	err = kstrtoint(text, 0, &left);
+	if (err)
+		return err;
+
+	guard(mutex)(&arm_lock);
+	if (marking)
+		unregister_kretprobe(&page_probe);
+	marking = false;
+	if (left < 0)
+		return 0;
+
+	atomic_set(&unmarked, left);
+	atomic_set(&marked, 0);
+	page_probe = (struct kretprobe) {
+		.kp.symbol_name = "page_pool_alloc_netmems",
+		.handler = at_page,
+	};
+	err = register_kretprobe(&page_probe);
+	marking = !err;
+	return err;
+}
+
+static const struct kernel_param_ops reserve_ops = { .set = reserve_set };
+module_param_cb(reserve, &reserve_ops, NULL, 0200);
+MODULE_PARM_DESC(reserve, "mark pages of page pools after so many as of the reserve, or -1");
+module_param_cb(marked, &count_ops, &marked, 0400);
+MODULE_PARM_DESC(marked, "pages that have been marked");
+
 static int driver_comes_or_goes(struct notifier_block *nb, unsigned long action, void *data)
 {
 	struct module *module = data;
@@ -193,6 +245,8 @@ static void __exit failcall_exit(void)
 {
 	unregister_module_notifier(&notifier);
 	disarm();
+	if (marking)
+		unregister_kretprobe(&page_probe);
 }
 module_exit(failcall_exit);
 
