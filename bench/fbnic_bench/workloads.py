@@ -20,7 +20,7 @@ MARK = build.in_guest(build.MARK)
 # 198.18.0.0/15 is for benchmarks (RFC 2544); no route leads there.
 FOREIGN = "198.18.0.1"
 NOBODY = "02:00:00:00:ff:ff"
-# Completions and packets on their way have this long to arrive, in milliseconds.
+# No completion nor packet has arrived for this long when counting ends, in milliseconds.
 SETTLE = 150
 TAG = 1
 

@@ -9,8 +9,9 @@
  *       Sends COUNT TCP segments of PAYLOAD bytes for the NIC to cut into pieces of MSS bytes.
  *       Sequence numbers continue from one to the next, so that the receiver can merge them.
  *
- * Nothing but the workload happens between the markers: no other program is started. SETTLE_MS is
- * how long the second marker waits for completions and packets that are still on their way.
+ * Nothing but the workload happens between the markers: no other program is started. The second
+ * marker waits for completions and packets that are still on their way, until the kernel has had no
+ * work from any NIC for SETTLE_MS.
  */
 
 #include <arpa/inet.h>
@@ -26,6 +27,7 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -38,6 +40,7 @@
 #define MAX_PAYLOAD 65000
 #define POLL_MS 20
 #define MAX_TRIES 3000
+#define MAX_SETTLES 100
 
 /* The tag is part of the instruction, so every tag needs an instruction of its own. */
 #define MARKER(tag) __asm__ volatile(".byte 0x0f, 0x1f, 0x84, 0x00, " #tag ", 0x49, 0x43, 0x50")
@@ -77,10 +80,10 @@ static void settle(unsigned long ms)
 		;
 }
 
-/* Whether the first few kilobytes of a file contain a word. */
-static int contains(const char *path, const char *word)
+/* Finds a word in the first few kilobytes of a file; the answer holds until the next call. */
+static const char *find(const char *path, const char *word)
 {
-	char text[8192];
+	static char text[8192];
 	int fd = open(path, O_RDONLY);
 	ssize_t len;
 
@@ -91,7 +94,40 @@ static int contains(const char *path, const char *word)
 	if (len < 0)
 		err(1, "%s", path);
 	text[len] = 0;
-	return strstr(text, word) != NULL;
+	return strstr(text, word);
+}
+
+/* How often NICs have had work for the kernel, on all processors. */
+static unsigned long polls(void)
+{
+	const char *at = find("/proc/softirqs", "NET_RX:");
+	unsigned long sum = 0, one;
+	char *end;
+
+	if (!at)
+		errx(1, "/proc/softirqs does not tell of NET_RX");
+	at += strlen("NET_RX:");
+	/* The line after it begins with a word. */
+	for (one = strtoul(at, &end, 10); end != at; one = strtoul(at, &end, 10)) {
+		sum += one;
+		at = end;
+	}
+	return sum;
+}
+
+/* Waits until that has not happened for so long. On a busy machine packets are late. */
+static void wait_quiet(unsigned long ms)
+{
+	unsigned long before, after = polls();
+	unsigned int tries = 0;
+
+	do {
+		if (++tries > MAX_SETTLES)
+			errx(1, "the NICs are never quiet for %lu ms", ms);
+		before = after;
+		settle(ms);
+		after = polls();
+	} while (after != before);
 }
 
 static int window(char **arg)
@@ -108,12 +144,12 @@ static int window(char **arg)
 	done = write(fd, arg[3], len);
 	if (done < 0 || (size_t)done != len)
 		err(1, "write to %s", arg[2]);
-	while (!contains(arg[4], arg[5])) {
+	while (!find(arg[4], arg[5])) {
 		if (++tries > MAX_TRIES)
 			errx(1, "%s does not say %s", arg[4], arg[5]);
 		settle(POLL_MS);
 	}
-	settle(ms);
+	wait_quiet(ms);
 	marker(tag);
 	close(fd);
 	return 0;
@@ -225,7 +261,7 @@ static int lso(char **arg)
 		if (send(fd, &frame, len, 0) < 0)
 			error = errno;
 	}
-	settle(ms);
+	wait_quiet(ms);
 	marker(tag);
 	errno = error;
 	if (error)
