@@ -24,6 +24,7 @@ from . import (  # noqa: F401
     link,
     power,
     failures,
+    cves,
     rings,
     absence,
     lifecycle,

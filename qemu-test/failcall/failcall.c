@@ -6,15 +6,17 @@
  * entry of the function replaces the call by a return of the wanted value. Only calls with the
  * driver among their nearest callers count, and the module has to be loaded before the driver.
  *
- *   echo "FUNCTION VALUE NTH DEPTH" >/sys/module/failcall/parameters/arm
+ *   echo "FUNCTION VALUE NTH DEPTH [MICROSECONDS]" >/sys/module/failcall/parameters/arm
  *
  * makes the NTH call with the driver among its nearest DEPTH callers return VALUE, -1 every call;
- * 0 only counts. "off" disarms. The parameters "calls" and "fired" say how many calls have counted since
+ * 0 only counts. With MICROSECONDS it does not fail, but begins so much later, which holds the door
+ * open for a race. "off" disarms. The parameters "calls" and "fired" say how many calls have counted since
  * then, and how many have failed; "caller" is where in the driver the last of these came from.
  * "channel_state" is the error state of the emulated NIC. "reserve" makes the pages that page pools
  * hand out, after so many, look as if they came from the kernel's emergency reserve; -1 ends that.
  */
 
+#include <linux/delay.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/pci.h>
@@ -28,7 +30,7 @@ static struct kprobe probe;
 static bool armed, reallocates;
 static long value;
 static int nth;
-static unsigned int depth;
+static unsigned int depth, delay_us;
 static atomic_t calls, fired;
 static unsigned long last_caller;
 
@@ -76,6 +78,11 @@ static int at_entry(struct kprobe *p, struct pt_regs *regs)
 
 	atomic_inc(&fired);
 	WRITE_ONCE(last_caller, caller);
+	if (delay_us) {
+		mdelay(delay_us / USEC_PER_MSEC);
+		udelay(delay_us % USEC_PER_MSEC);
+		return 0;
+	}
 	regs_set_return_value(regs, value);
 	instruction_pointer_set(regs, (unsigned long)return_at_once);
 	return 1;
@@ -98,7 +105,10 @@ static int arm(const char *text)
 {
 	int err;
 
-	if (sscanf(text, "%127s %ld %d %u", function, &value, &nth, &depth) != 4)
+	delay_us = 0;
+	if (sscanf(text, "%127s %ld %d %u %u", function, &value, &nth, &depth, &delay_us) < 4)
+		return -EINVAL;
+	if (delay_us > USEC_PER_SEC)
 		return -EINVAL;
 
 	reallocates = strstr(function, "realloc");
@@ -123,7 +133,7 @@ static int arm_set(const char *text, const struct kernel_param *kp)
 
 static const struct kernel_param_ops arm_ops = { .set = arm_set };
 module_param_cb(arm, &arm_ops, NULL, 0200);
-MODULE_PARM_DESC(arm, "FUNCTION VALUE NTH DEPTH, or off");
+MODULE_PARM_DESC(arm, "FUNCTION VALUE NTH DEPTH [MICROSECONDS], or off");
 
 static int count_get(char *buffer, const struct kernel_param *kp)
 {

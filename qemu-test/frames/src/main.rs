@@ -4,6 +4,8 @@
 //!        frames mirror INTERFACE
 //!        frames send INTERFACE <PACKETS
 //!        frames xdp INTERFACE TURNS PROGRAM...
+//!        frames napi INTERFACE QUEUES
+//!        frames watch INTERFACE
 //!
 //! LENGTHS is the longest frame, or FIRST-LAST. Without FIRST it is 60 bytes.
 //!
@@ -27,11 +29,18 @@
 //! takes frames in several pieces, and its instructions in hexadecimal digits. With 0 turns the first
 //! one stays until the process is ended. Otherwise each turn attaches the first, puts the others in its
 //! place one after the other, and detaches the last.
+//!
+//! `napi` binds a socket of AF_XDP to each of the first queues in turn and prints the numbers of the NAPI
+//! contexts that serve them.
+//!
+//! `watch` reads every frame of an interface, in both directions, until a minute has passed without one.
+//! While it has not read a frame that is being sent, the driver has to share the frame's data with it.
 
 mod kinds;
 mod packet_socket;
 mod port;
 mod program;
+mod xdp_socket;
 
 use fastrand::Rng;
 use packet_socket::{enter_namespace, PacketSocket};
@@ -78,8 +87,10 @@ fn run() -> Result<Tally, Error> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["mirror", interface] => mirror(interface),
+        ["watch", interface] => watch(interface),
         ["send", interface] => send(interface),
         ["xdp", interface, turns, programs @ ..] => attach(interface, turns.parse()?, programs),
+        ["napi", interface, queues] => napi(interface, queues.parse()?),
         ["wire", socket, near_mac, far_mac, lengths, seed @ ..] => {
             let receiver = Wire::open(socket.as_ref(), PATIENCE)?;
             let sender = Box::new(receiver.try_clone()?);
@@ -157,6 +168,19 @@ fn mirror(interface: &str) -> Result<Tally, Error> {
     Ok(tally)
 }
 
+/// Reads and counts frames in both directions.
+fn watch(interface: &str) -> Result<Tally, Error> {
+    let mut socket = PacketSocket::open(interface, MIRROR_PATIENCE)?;
+    socket.see_outgoing()?;
+    println!("ready");
+    let mut tally = Tally::default();
+    while socket.receive()?.is_some() {
+        tally.sent += 1;
+        tally.same += 1;
+    }
+    Ok(tally)
+}
+
 /// Sends the packets of the standard input, each with the header that asks for offloads.
 fn send(interface: &str) -> Result<Tally, Error> {
     let socket = PacketSocket::open(interface, PATIENCE)?;
@@ -220,6 +244,17 @@ fn attach(interface: &str, turns: usize, programs: &[&str]) -> Result<Tally, Err
             attached.replace(program)?;
         }
         std::thread::sleep(TURN);
+        tally.sent += 1;
+        tally.same += 1;
+    }
+    Ok(tally)
+}
+
+/// Prints the NAPI context of each of the first `queues` receive queues, 0 for none.
+fn napi(interface: &str, queues: u32) -> Result<Tally, Error> {
+    let mut tally = Tally::default();
+    for queue in 0..queues {
+        println!("{:#x}", xdp_socket::napi_of(interface, queue)?);
         tally.sent += 1;
         tally.same += 1;
     }

@@ -86,6 +86,21 @@ impl PacketSocket {
         set(&self.fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &on)
     }
 
+    /// From here on frames that this host sends are received as well.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn see_outgoing(&self) -> io::Result<()> {
+        let off: libc::c_int = 0;
+        set(
+            &self.fd,
+            libc::SOL_PACKET,
+            libc::PACKET_IGNORE_OUTGOING,
+            &off,
+        )
+    }
+
     /// Sends one frame, from destination address to the last byte before the FCS.
     ///
     /// # Errors
