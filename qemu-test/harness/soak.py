@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import accel, case, kernels, netdev_genl, paths
+from . import accel, case, kernels, netdev_genl, packets, paths, xdp
 from .faults import ControlError
 from .hostile import ALLOWED
 from .vm import Guest, GuestError, Spec
@@ -56,6 +56,15 @@ _FAULTS: tuple[tuple[str, dict], ...] = (
 )
 _FAULT_MS = 1500
 
+# Up to which size frames stay in one buffer, unless header_split has said something else.
+_THRESHOLD = 1536
+# Programs for a moment: those may lose packets that one which stays must pass.
+_VERDICTS = {"drop": xdp.DROP, "pass": xdp.PASS, "tx": xdp.TX}
+# Ports of the streams, and one of nobody.
+_NOBODY = 9999
+_PORTS = (5201, 5202, _NOBODY)
+_MOST_RULES = 16
+
 Action = Callable[["Soak"], str]
 _ACTIONS: list[tuple[int, Action]] = []
 
@@ -82,6 +91,12 @@ class Soak:
     """Whether the emulated NIC misbehaves now and then."""
     rng: random.Random = field(init=False)
     mtu: int = 1500
+    threshold: int = _THRESHOLD
+    """Longest frame that comes in one buffer, in bytes."""
+    program: str = ""
+    """The XDP program that has stayed: "one" takes frames of one buffer, "frags" all; empty for none."""
+    rules: int = 0
+    """How many rules about flows there are."""
     done: Counter = field(default_factory=Counter)
     memory: list[int] = field(default_factory=list)
     """Available memory of the guest in KiB, at each checkpoint."""
@@ -118,7 +133,7 @@ class Soak:
         """Unloads the driver under traffic, looks for what it has left, and loads it again."""
         if self.guest.emulator:
             self.guest.disarm()
-        self._do("unload", "unload_fbnic && stop_traffic && free_deferred")
+        self._do("unload", f"unload_fbnic && stop_traffic && free_deferred\n{_FORGET}")
         available = self.guest.check(
             "sync; echo 3 >/proc/sys/vm/drop_caches; sleep 1; awk '/MemAvailable/ { print $2 }' /proc/meminfo"
         )
@@ -126,8 +141,16 @@ class Soak:
         if self.guest.emulator:
             status = Path(f"/proc/{self.guest.emulator.pid}/status").read_text()
             self.resident.append(int(re.search(r"VmRSS:\s+(\d+)", status)[1]))
-        self.mtu = 1500
+        self.forget()
         self._do("load", "ready 1500 && transfer_in 1 && transfer_out 1 && start_traffic")
+
+    def fits_one(self, mtu: int | None = None) -> bool:
+        """Whether all frames of an MTU, by default the present one, come in one buffer."""
+        return (mtu or self.mtu) + 14 <= self.threshold
+
+    def forget(self) -> None:
+        """The driver is loaded or bound anew: settings are what they are at first."""
+        self.mtu, self.threshold, self.program, self.rules = 1500, _THRESHOLD, "", 0
 
     def _do(self, name: str, script: str) -> None:
         self.recent = [*self.recent[-9:], f"{name}: {script}"]
@@ -146,7 +169,8 @@ class Soak:
     def _memory_is_flat(self) -> None:
         for what, samples in (("guest", self.memory), ("fbnic-emu", self.resident)):
             settled = samples[_WARM:]
-            if len(settled) < 4:
+            # Of less than three in a third one odd sample would decide.
+            if len(settled) < 9:
                 continue
             third = max(1, len(settled) // 3)
             moved = statistics.median(settled[:third]) - statistics.median(settled[-third:])
@@ -179,7 +203,10 @@ def channels(soak: Soak) -> str:
 @_action(2)
 def mtu(soak: Soak) -> str:
     """Frames of another size, at both ends of the cable."""
-    soak.mtu = soak.rng.choice((1280, 1500, 2000, 4000, 4100, 9000))
+    wish = soak.rng.choice((1280, 1500, 2000, 4000, 4100, 9000))
+    if soak.program == "one" and not soak.fits_one(wish):
+        return f"! ip link set $dev mtu {wish} 2>/dev/null"
+    soak.mtu = wish
     return f"ready {soak.mtu}"
 
 
@@ -232,6 +259,9 @@ def header_split(soak: Soak) -> str:
     # The guest's ethtool is too old to know it. That it is refused says that nothing has changed.
     with contextlib.suppress(netdev_genl.NetlinkError):
         netdev_genl.set_header_threshold(soak.guest, threshold)
+        soak.threshold = threshold
+    # What comes in several buffers is lost to a program that takes one.
+    assert soak.program != "one" or soak.fits_one(), f"a threshold of {threshold} was taken"
     return f": header threshold {threshold}"
 
 
@@ -252,8 +282,9 @@ def down_and_up(soak: Soak) -> str:
 @_action(1)
 def rebind(soak: Soak) -> str:
     """The driver lets go of the device through sysfs and takes it again."""
-    soak.mtu = 1500
+    soak.forget()
     return (
+        f"{_FORGET}\n"
         "slot=$(fbnic_slot); echo $slot >/sys/bus/pci/drivers/fbnic/unbind\n"
         "echo $slot >/sys/bus/pci/drivers/fbnic/bind; wait_for 10 near_if; ready 1500"
     )
@@ -261,12 +292,88 @@ def rebind(soak: Soak) -> str:
 
 @_action(1)
 def sleep(soak: Soak) -> str:
-    """Suspend to idle, as far as the devices."""
-    del soak
+    """Suspend to idle, as far as the devices, or until only a processor has to halt."""
+    level = soak.rng.choice(("devices", "platform"))
     return (
         "echo 1 >/sys/module/suspend/parameters/pm_test_delay || true\n"
-        "echo devices >/sys/power/pm_test; echo freeze >/sys/power/state; echo none >/sys/power/pm_test"
+        f"echo {level} >/sys/power/pm_test; echo freeze >/sys/power/state; echo none >/sys/power/pm_test"
     )
+
+
+# The kernel changes its code for every program that comes or goes, and TCG may miss that while another
+# processor runs there (see cases/xdp.py). So no other one does.
+_ALONE = "echo 0 >/sys/devices/system/cpu/cpu1/online"
+_TOGETHER = "echo 1 >/sys/devices/system/cpu/cpu1/online"
+_DETACH = f"""
+if [ -e /run/soak.pid ]; then
+	{_ALONE}
+	kill $(cat /run/soak.pid) 2>/dev/null || true
+	wait_for 10 eval '! kill -0 $(cat /run/soak.pid)'
+	rm -f /run/soak.pid /run/soak.log
+	{_TOGETHER}
+fi
+"""
+_FORGET = f"{_DETACH}\nrm -f /run/soak.rules"
+_FRAMES_XDP = "setsid /guest/files/frames xdp $dev"
+
+
+@_action(3)
+def program(soak: Soak) -> str:
+    """An XDP program comes to stay, or goes, or several take turns for a moment."""
+    kind = soak.rng.choice(("one", "frags"))
+    refused = kind == "one" and not soak.fits_one()
+    deed = soak.rng.choice(("stay", "turns", "go"))
+    verdicts = soak.rng.choices(list(_VERDICTS), k=soak.rng.randrange(1, 5))
+    turns = soak.rng.randrange(1, 8)
+    soak.program = "" if deed != "stay" or refused else kind
+    begin = f"{_DETACH}\n{_ALONE}\n"
+    if refused:
+        only = xdp.verdict(xdp.PASS, False)
+        return f"{begin} s=0; /guest/files/frames xdp $dev 1 {only} 2>/dev/null || s=$?; {_TOGETHER}; [ $s = 2 ]"
+    if deed == "stay":
+        # It sees every packet, and passes it.
+        stays = xdp.verdict(xdp.PASS, kind == "frags", packets.IPV4)
+        return (
+            f"{begin}{_FRAMES_XDP} 0 {stays} >/run/soak.log 2>&1 & echo $! >/run/soak.pid\n"
+            f"s=0; wait_for 10 grep -q attached /run/soak.log || s=1; {_TOGETHER}; cat /run/soak.log; [ $s = 0 ]"
+        )
+    if deed == "turns":
+        list_ = " ".join(str(xdp.verdict(_VERDICTS[v], kind == "frags", packets.IPV4)) for v in verdicts)
+        return f"{begin} s=0; /guest/files/frames xdp $dev {turns} {list_} || s=$?; {_TOGETHER}; [ $s = 0 ]"
+    return _DETACH
+
+
+# The driver numbers its rules; the guest keeps the numbers.
+_RULE_TOOLS = """
+queues=$(ls -d /sys/class/net/$dev/queues/rx-* | wc -l)
+touch /run/soak.rules
+add() {
+	local report
+	report=$(ethtool -N $dev flow-type "$@")
+	[[ $report == *"rule with ID "* ]] && echo "${report##* }" >>/run/soak.rules
+}
+delete() {
+	local number
+	number=$(sed -n "$(($1 % $(wc -l </run/soak.rules) + 1))p" /run/soak.rules)
+	ethtool -N $dev delete "$number"
+	sed -i "/^$number\\$/d" /run/soak.rules
+}
+"""
+
+
+@_action(3)
+def rules(soak: Soak) -> str:
+    """Rules that steer flows, those of the traffic among them, come and go."""
+    dice = soak.rng
+    gone, new = dice.randrange(soak.rules + 1), dice.randrange(1, 4) if soak.rules < _MOST_RULES else 0
+    script = [f"delete {dice.randrange(64)}" for _ in range(gone)]
+    for _ in range(new):
+        kind, side, port = dice.choice(("tcp4", "udp4", "tcp6")), dice.choice(("src", "dst")), dice.choice(_PORTS)
+        # Only what is for nobody may be dropped.
+        action = "-1" if port == _NOBODY else f"$(({dice.randrange(64)} % queues))"
+        script.append(f"add {kind} {side}-port {port} action {action}")
+    soak.rules += new - gone
+    return "\n".join([_RULE_TOOLS, *script, "ethtool -n $dev >/dev/null"])
 
 
 @_action(1)
