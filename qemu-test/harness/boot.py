@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from . import kernels, paths
+from . import accel, kernels, paths
 from .vm import Guest, GuestError, Spec
 
 # Marks a command that is a request for the emulated NIC instead.
@@ -67,7 +67,7 @@ def _parse() -> argparse.Namespace:
     add("--name", default=f"boot-{secrets.token_hex(3)}", help="name of the logs in build/logs")
     add("--console", type=Path, help="write the console to this file instead")
     add("--append", default="", help="more words for the kernel command line")
-    add("--accel", default=os.environ.get("ACCEL", "tcg"), help="tcg (default) or kvm")
+    add("--accel", default=os.environ.get("ACCEL", "tcg"), help="tcg (default), kvm or auto")
     add("--qemu-arg", action="append", default=[], metavar="ARG", help="one more argument for QEMU")
     add("--tap", action="store_true", help="give the cable a third end, as the tests do")
     add("--cpus", type=int, default=2)
@@ -91,7 +91,7 @@ def _spec(options: argparse.Namespace) -> Spec:
         emulator_args=options.emu_arg,
         files=options.file,
         console=options.console.absolute() if options.console else None,
-        accel=options.accel,
+        accel=accel.choose(options.accel),
         cpus=options.cpus,
         tap=options.tap,
         cmdline=options.append,
