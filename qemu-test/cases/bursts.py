@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Bursts of packets: how often the device is told of them, and how queues end that are busy."""
+"""Bursts of packets: how often the device is told of them."""
 
-import time
-
-from harness import packets, traffic
+from harness import packets
 from harness.case import case, same
 from harness.packets import TCP, Flow
 from harness.vm import Guest
@@ -13,8 +11,6 @@ FLOW = Flow("192.0.2.1", "192.0.2.2", TCP, 1025, 40001)
 # Of a packet socket: segments of TCP over IPv4.
 TCPV4 = 1
 HEADERS = 14 + 20 + 20
-
-TMI_DROP_CTRL, DROP_EN = 0x4401, 1
 
 
 def _burst(segments: int, size: int) -> str:
@@ -80,27 +76,3 @@ def burst_ends_in_a_drop(guest: Guest) -> None:
     same("frames of a burst of 20 whose last is dropped", len(frames), 19)
     _restore(guest, name)
     guest.check("unload_fbnic; ready 1500")
-
-
-@case(rows=(13,), drivers=("rust",))
-def busy_queues_are_flushed(guest: Guest) -> None:
-    """Queues that do not become idle are waited for, told to discard, and then given up.
-
-    The upstream driver counts how often it has looked, and not the time, which takes a minute here.
-    """
-    guest.check("ready 1500")
-    with guest.fault("never_idle"):
-        begun = time.monotonic()
-        guest.check('ip link set "$(near_if)" down >/dev/null 2>&1 &')
-        seen = False
-        while time.monotonic() - begun < 20 and not seen:
-            time.sleep(0.02)
-            seen = bool(guest.csrs(TMI_DROP_CTRL, TMI_DROP_CTRL)[0] & DROP_EN)
-        assert seen, "queues that are busy were not told to discard what they have"
-        down = 'ip link show "$(near_if)" | grep -q "state DOWN"'
-        guest.check(f"wait_for 20 eval '{down}'", 40)
-        waited = time.monotonic() - begun
-        assert waited > 0.9, f"queues were given up after {waited:.1f} s"
-    same("discarding", guest.csrs(TMI_DROP_CTRL, TMI_DROP_CTRL)[0] & DROP_EN, 0)
-    guest.check("ready 1500")
-    traffic.ping(guest, 1000)
