@@ -177,6 +177,7 @@ impl Device {
     pub fn region_read(&self, index: u32, offset: u64, buf: &mut [u8]) {
         let stats = &self.hw.bus_stats;
         if self.hw.faults.unplugged(index == region::CONFIG) {
+            stats.count_unanswered_read(index);
             return buf.fill(0xff);
         }
         match index {
@@ -205,7 +206,7 @@ impl Device {
     /// Writes `buf` from `offset` of region `index` on; what does not exist is ignored.
     pub fn region_write(&self, index: u32, offset: u64, buf: &[u8]) {
         if self.hw.faults.unplugged(index == region::CONFIG) {
-            return;
+            return self.hw.bus_stats.count_unanswered_write(index);
         }
         match index {
             region::BAR0 => write_dwords(offset, buf, |dword, value| self.csr_write(dword, value)),

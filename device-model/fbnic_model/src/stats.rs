@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fbnic_defs::csr as r;
 
+use crate::device::region;
+
 /// A wrapping event counter that one thread mostly writes.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -65,6 +67,26 @@ impl BusStats {
             _ => &self.other_writes,
         };
         counter.count();
+    }
+
+    /// Counts a read of region `index` that nobody answers: the guest has made it all the same.
+    pub fn count_unanswered_read(&self, index: u32) {
+        match index {
+            region::BAR0 => self.mmio_reads.count(),
+            region::BAR4 => self.fw_reads.count(),
+            region::CONFIG => self.config_reads.count(),
+            _ => {}
+        }
+    }
+
+    /// Counts a write to region `index` that nobody takes, which is none of a kind of its own.
+    pub fn count_unanswered_write(&self, index: u32) {
+        match index {
+            region::BAR0 => self.other_writes.count(),
+            region::BAR4 => self.fw_writes.count(),
+            region::CONFIG => self.config_writes.count(),
+            _ => {}
+        }
     }
 
     /// All writes of BAR0.

@@ -133,6 +133,10 @@ fn an_unplugged_device_reads_as_ones_and_comes_back() {
     for index in [region::BAR0, region::BAR2, region::BAR4, region::CONFIG] {
         assert_eq!(read(&device, index, 0), u32::MAX);
     }
+    // Whoever goes on asking can be told from who does not.
+    let stats = &device.hw().bus_stats;
+    assert_eq!((stats.mmio_writes(), stats.mmio_reads.get()), (1, 1));
+    assert_eq!((stats.fw_writes.get(), stats.fw_reads.get()), (0, 1));
     assert_eq!(device.disarm(Some(number)), 1);
     assert_eq!(read(&device, region::BAR0, at), 0, "the write was lost");
     assert_eq!(read(&device, region::CONFIG, 0), 0x0013_1d9b);
