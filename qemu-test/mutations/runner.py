@@ -75,14 +75,17 @@ class Runner:
 
     def _try(self, batch: list[Mutation], judge: Callable[[list[Mutation]], Iterable[Verdict]]) -> None:
         _fresh_tree()
-        usable = []
+        usable, doubtful = [], []
         for mutation in batch:
             try:
                 mutation.apply(_TREE)
                 usable.append(mutation)
             except ValueError as error:
-                self.tell(Verdict(mutation, UNUSABLE, str(error)))
-        doubtful = []
+                # Of several mutations another one may have changed the same text.
+                if len(batch) > 1:
+                    doubtful.append(mutation)
+                else:
+                    self.tell(Verdict(mutation, UNUSABLE, str(error)))
         for verdict in judge(usable) if usable else ():
             # Of several mutations it may have been another one.
             if len(usable) > 1 and verdict.outcome != KILLED:
