@@ -64,7 +64,7 @@ SETTINGS = (
     ("-L DEV combined 1", "-l DEV", r"Combined:\s+1$"),
     ("-L DEV combined 0 rx 1 tx 1", "-l DEV", r"RX:\s+1\nTX:\s+1\n"),
     ("-L DEV combined 2 rx 0 tx 0", "-l DEV", r"Combined:\s+2$"),
-    ("-G DEV rx 2048 rx-mini 512 rx-jumbo 512 tx 256", "-g DEV", r"RX:\s+2048\nRX Mini:\s+512\nRX Jumbo:\s+512\nTX:\s+256\n"),
+    ("-G DEV rx 2048 rx-mini 512 rx-jumbo 128 tx 256", "-g DEV", r"RX:\s+2048\nRX Mini:\s+512\nRX Jumbo:\s+128\nTX:\s+256\n"),
     ("-G DEV rx 1024 rx-mini 256 rx-jumbo 256 tx 1024", "-g DEV", r"RX:\s+1024\nRX Mini:\s+256\nRX Jumbo:\s+256\nTX:\s+1024\n"),
     ("-C DEV rx-usecs 100 tx-usecs 90 rx-frames 16", "-c DEV", r"rx-usecs:\s+100\nrx-frames:\s+16\n(.*\n)*tx-usecs:\s+90\n"),
     ("-C DEV rx-usecs 30 tx-usecs 35 rx-frames 0", "-c DEV", r"rx-usecs:\s+30\nrx-frames:\s+0\n"),
@@ -84,8 +84,9 @@ REFUSED = (
     "-L DEV combined 0 rx 2",
     "-G DEV tx 131072",
     "-G DEV rx 131072",
-    "-C DEV rx-usecs 100000",
-    "-C DEV tx-usecs 100000",
+    "-C DEV rx-usecs 16384",
+    "-C DEV tx-usecs 16384",
+    "-C DEV rx-frames 16384",
     "-X DEV equal 3",
     "-X DEV hfunc crc32",
     "-s DEV autoneg on",
@@ -119,6 +120,10 @@ def limits_refused(guest: Guest) -> None:
         status = guest.run(f"ethtool {change.replace('DEV', name)}").status
         assert status, f"taken: ethtool {change}"
     same("settings", guest.check(f"{questions}; ethtool {name}"), before)
+    # The largest times and numbers themselves are taken.
+    guest.check(f"ethtool -C {name} rx-usecs 16383 tx-usecs 16383 rx-frames 16383")
+    guest.check(f"ethtool -C {name} rx-usecs 30 tx-usecs 35 rx-frames 0")
+    same("settings after the largest", guest.check(f"{questions}; ethtool {name}"), before)
     traffic.ping(guest, 56)
 
 
