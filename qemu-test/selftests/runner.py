@@ -9,7 +9,7 @@ from harness.vm import Guest, GuestError, Spec
 
 from . import ktap, table
 from .programs import ARCHIVE, Program
-from .results import FAIL, PASS, SKIP, WHOLE, Outcome, Run
+from .results import FAIL, PASS, SKIP, WHOLE, Outcome, Run, Store
 
 # kselftest's exit status for "skipped", and timeout's for "time is over" and "killed".
 _SKIP_STATUS = 4
@@ -109,24 +109,35 @@ def _judge(program: Program, status: int, text: str) -> Run:
     return run
 
 
+def store(driver: str) -> Store:
+    """Where the results of one driver are kept."""
+    return Store(paths.LOGS / f"selftest-{driver}.json")
+
+
 def run_drivers(
-    drivers: list[str], accelerator: str, chosen: list[Program]
+    drivers: list[str], accelerator: str, chosen: list[Program], about: str = ""
 ) -> dict[str, dict[str, Run]]:
-    """Runs the programs on all drivers at the same time, one guest each: a test often only waits."""
+    """Runs the programs on all drivers at the same time, one guest each: a test often only waits.
+
+    `about` says what runs and when. Without it the results are not kept.
+    """
     with ProcessPoolExecutor(len(drivers)) as pool:
-        running = {driver: pool.submit(run_all, driver, accelerator, chosen) for driver in drivers}
+        running = {driver: pool.submit(run_all, driver, accelerator, chosen, about) for driver in drivers}
         return {driver: results.result() for driver, results in running.items()}
 
 
-def run_all(driver: str, accelerator: str, chosen: list[Program]) -> dict[str, Run]:
-    """Runs the programs on one driver and prints a line as each ends."""
+def run_all(driver: str, accelerator: str, chosen: list[Program], about: str) -> dict[str, Run]:
+    """Runs the programs on one driver and prints a line as each ends. See run_drivers."""
     results = {}
     session = Session(driver, accelerator)
     try:
         for number, program in enumerate(chosen, 1):
-            results[program.name] = session.run(program)
-            line = table.line(program.name, driver, results[program.name])
-            print(f"{number:>2}/{len(chosen)} {line}", flush=True)
+            run = session.run(program)
+            run.about = about
+            results[program.name] = run
+            if about:
+                store(driver).put(program.name, run)
+            print(f"{number:>2}/{len(chosen)} {table.line(program.name, driver, run)}", flush=True)
     finally:
         session.close()
     return results

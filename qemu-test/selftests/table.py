@@ -28,7 +28,7 @@ def cases(rows: list[Row]) -> str:
     return "\n".join(lines).strip()
 
 
-def page(rows: list[Row], rust: dict[str, Run], c: dict[str, Run], about: str) -> str:
+def page(rows: list[Row], rust: dict[str, Run], c: dict[str, Run]) -> str:
     """Documentation/selftests.md."""
     lines = [
         "<!-- SPDX-License-Identifier: GPL-2.0 -->",
@@ -37,7 +37,9 @@ def page(rows: list[Row], rust: dict[str, Run], c: dict[str, Run], about: str) -
         "",
         "Written by `make selftest`: `tools/testing/selftests/drivers/net` and `drivers/net/hw` of the kernel's",
         "source package, unmodified, on the emulated NIC, with the far end of the cable in a network namespace of",
-        f"its own. {about}",
+        "its own.",
+        "",
+        *_about(rust, c),
         "",
         "xfail: the test itself expects to fail on such a device. Seconds include what a program does between cases;",
         "those of a whole program include loading the driver before and unloading it afterwards.",
@@ -54,6 +56,16 @@ def page(rows: list[Row], rust: dict[str, Run], c: dict[str, Run], about: str) -
         "",
     ]
     return "\n".join(lines)
+
+
+def _about(rust: dict[str, Run], c: dict[str, Run]) -> list[str]:
+    """Commit and day of most programs, then of those that have run at another time."""
+    ran: dict[str, list[str]] = {}
+    for driver, runs in (("Rust", rust), ("C", c)):
+        for name, run in runs.items():
+            ran.setdefault(run.about, []).append(f"{name} with {driver}")
+    most, *others = sorted(ran, key=lambda about: -len(ran[about])) or [""]
+    return [f"Run at {most}.", *(f"At {about}: {', '.join(ran[about])}." for about in others)]
 
 
 def _totals(rows: list[Row]) -> list[str]:

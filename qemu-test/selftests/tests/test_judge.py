@@ -2,6 +2,7 @@
 """Tests of how output becomes a verdict. Run: python3 -m unittest discover qemu-test/selftests/tests"""
 
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -9,7 +10,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from selftests import judge, ktap, table  # noqa: E402
-from selftests.results import FAIL, PASS, SKIP, XFAIL, Outcome, Run  # noqa: E402
+from selftests.results import FAIL, PASS, SKIP, XFAIL, Outcome, Run, Store  # noqa: E402
 
 OUTPUT = """\
 10 # Interface: eth0, driver: fbnic
@@ -98,9 +99,30 @@ class Verdicts(unittest.TestCase):
         """Cases that share their reason share a line of the page; those that pass have their own."""
         cases = {"a": Outcome(PASS), "b": Outcome(XFAIL, "no"), "c": Outcome(XFAIL, "no")}
         runs = {"p.py": Run(cases, 3.0)}
-        page = table.page(judge.rows(runs, runs), runs, runs, "Now.")
+        page = table.page(judge.rows(runs, runs), runs, runs)
         self.assertIn("| p.py | a | pass | 0.0 | pass | 0.0 |  |", page)
         self.assertIn("| p.py | b and 1 more | xfail | 0.0 | xfail | 0.0 | no |", page)
+
+    def test_page_of_several_runs(self):
+        """The page names the programs that have run at another time than most."""
+        rust = {"p.py": Run({}, 1.0, "now"), "q.py": Run({}, 1.0, "then")}
+        c = {"p.py": Run({}, 1.0, "now"), "q.py": Run({}, 1.0, "now")}
+        page = table.page([], rust, c)
+        self.assertIn("Run at now.\nAt then: q.py with Rust.\n", page)
+
+
+class Keeping(unittest.TestCase):
+    """Results outlive the command."""
+
+    def test_store(self):
+        """A program that runs again replaces its own results only."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "rust.json"
+            self.assertEqual(Store(path).load(), {})
+            first, second = Run({"a": Outcome(FAIL, "x", 0.5)}, 2.0, "then"), Run({}, 1.0, "now")
+            for name, run in (("p.py", second), ("q.py", first), ("p.py", first), ("p.py", second)):
+                Store(path).put(name, run)
+            self.assertEqual(Store(path).load(), {"p.py": second, "q.py": first})
 
 
 if __name__ == "__main__":
