@@ -102,6 +102,8 @@ struct Context {
     _irq: NapiIrq,
     vector: fbnic_txrx::Vector,
     napi: Napi<NapiVector>,
+    /// Whether the vector was masked when [`Datapath::recover_lost_interrupts`] looked last.
+    was_masked: bool,
 }
 
 /// The data path of an open interface.
@@ -269,10 +271,11 @@ impl Datapath {
     ///
     /// The device masks a vector as it sends the message, and the poll that answers it unmasks it
     /// again. Nothing comes from a vector that is masked while nobody polls; polling one that is
-    /// polled already changes nothing.
-    pub(super) fn recover_lost_interrupts(&self) {
+    /// polled already changes nothing. As a message may still be under way to the processor that
+    /// is to poll, a vector counts as lost when it is masked at two looks in a row.
+    pub(super) fn recover_lost_interrupts(&mut self) {
         let mut word = None;
-        for (layout, context) in vector_layout(&self.config).zip(&self.contexts) {
+        for (layout, context) in vector_layout(&self.config).zip(self.contexts.iter_mut()) {
             // CAST: At most 255.
             let vector = layout.vector() as usize;
             let number = vector / 32;
@@ -281,9 +284,11 @@ impl Datapath {
                 _ => self.fbnic.csr.read32(intr::intr_mask(number)),
             };
             word = Some((number, masked));
-            if masked & 1 << (vector % 32) != 0 {
+            let is_masked = masked & 1 << (vector % 32) != 0;
+            if is_masked && context.was_masked {
                 context.napi.schedule();
             }
+            context.was_masked = is_masked;
         }
     }
 
@@ -320,6 +325,7 @@ impl Context {
             _irq: irq,
             vector,
             napi,
+            was_masked: false,
         })
     }
 }
