@@ -11,6 +11,10 @@ use crate::csr::CsrFile;
 /// Bytes of the frame check sequence, which the cable does not carry but the
 /// MAC's octet counters and size bins include.
 const FCS: usize = 4;
+/// EtherType of the frames MACs exchange among themselves (IEEE 802.3, clause 31).
+const MAC_CONTROL: [u8; 2] = [0x88, 0x08];
+/// Opcode of those that ask for a pause. The time follows; zero ends one.
+const PAUSE: [u8; 2] = [0, 1];
 
 /// Frames of one direction as the MAC counts them.
 #[derive(Default)]
@@ -19,6 +23,9 @@ pub(super) struct MacCounters {
     frames: u64,
     multicast: u64,
     broadcast: u64,
+    control: u64,
+    /// Control frames that ask to stop sending for a while.
+    pauses: u64,
     bins: [u64; 7],
     jumbo_bins: [u64; 5],
 }
@@ -33,6 +40,9 @@ impl MacCounters {
             self.broadcast += 1;
         } else if frame.first().is_some_and(|byte| byte & 1 == 1) {
             self.multicast += 1;
+        }
+        if frame.get(12..14) == Some(&MAC_CONTROL) {
+            self.control_frame(&frame[14..]);
         }
         let bin = match len {
             0..=64 => 0,
@@ -53,6 +63,14 @@ impl MacCounters {
             _ => 4,
         };
         self.jumbo_bins[jumbo] += 1;
+    }
+
+    /// Counts a MAC control frame by what follows its EtherType.
+    fn control_frame(&mut self, contents: &[u8]) {
+        self.control += 1;
+        if contents.starts_with(&PAUSE) && contents.get(2..4).is_some_and(|time| time != [0, 0]) {
+            self.pauses += 1;
+        }
     }
 }
 
@@ -125,6 +143,8 @@ impl Counters {
             csr.add64(r::MAC_STAT_TX_TRANSMITTED_OK, tx.frames);
             csr.add64(r::MAC_STAT_TX_MULTICAST, tx.multicast);
             csr.add64(r::MAC_STAT_TX_BROADCAST, tx.broadcast);
+            // Pauses that software sends are none of the MAC's own, which TX_XOFF counts.
+            csr.add64(r::MAC_STAT_TX_CONTROL, tx.control);
             add_bins(csr, &tx.bins, r::mac_stat_tx_bin);
             add_bins(csr, &tx.jumbo_bins, r::tmi_stat_tx_bin);
         }
@@ -134,6 +154,8 @@ impl Counters {
             csr.add64(r::MAC_STAT_RX_RECEIVED_OK, rx.frames);
             csr.add64(r::MAC_STAT_RX_MULTICAST, rx.multicast);
             csr.add64(r::MAC_STAT_RX_BROADCAST, rx.broadcast);
+            csr.add64(r::MAC_STAT_RX_CONTROL, rx.control);
+            csr.add64(r::MAC_STAT_RX_XOFF, rx.pauses);
             add_bins(csr, &rx.bins, r::mac_stat_rx_bin);
             add_bins(csr, &rx.jumbo_bins, r::rpc_stat_rx_bin);
         }
@@ -173,6 +195,31 @@ mod tests {
         assert_eq!(jumbo, [1, 0, 0, 1, 1]);
         assert_eq!(csr.load(r::MAC_STAT_TX_BROADCAST), 1);
         assert_eq!(csr.load(r::MAC_STAT_TX_MULTICAST), 1);
+    }
+
+    #[test]
+    fn control_frames_are_told_from_others() {
+        let frame =
+            |contents: &[u8]| [&[1, 0x80, 0xc2, 0, 0, 1, 2, 0, 0, 0, 0, 2], contents].concat();
+        let mut counters = Counters::default();
+        for contents in [
+            &[0x88, 0x08, 0, 1, 0, 9][..],
+            &[0x88, 0x08, 0, 1, 0, 0],
+            &[0x88, 0x08, 1, 1, 0, 9],
+            &[0x88, 0x08, 0, 1],
+            &[0x88, 0x08],
+            &[0x88, 0x09, 0, 1, 0, 9],
+            &[0x88],
+        ] {
+            counters.tx.frame(&frame(contents));
+            counters.rx.frame(&frame(contents));
+        }
+        let csr = CsrFile::new();
+        counters.flush(&csr);
+        assert_eq!(csr.load(r::MAC_STAT_RX_CONTROL), 5);
+        assert_eq!(csr.load(r::MAC_STAT_TX_CONTROL), 5);
+        assert_eq!(csr.load(r::MAC_STAT_RX_XOFF), 1);
+        assert_eq!(csr.load(r::MAC_STAT_TX_XOFF), 0);
     }
 
     #[test]

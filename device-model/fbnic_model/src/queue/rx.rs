@@ -20,6 +20,8 @@
 //!   RXB_PAUSE_THLD counts as one sent XOFF. The cable itself is always read: the
 //!   far end may be a hypervisor whose virtual CPUs wait for the socket, and with
 //!   them the driver that would post buffers.
+//! - Pause frames from the far end are counted and passed on like other frames; they do
+//!   not stop the transmitter, which the cable holds back as long as the far end is full.
 
 use fbnic_defs::csr as r;
 use fbnic_defs::desc::{rcd_type, Bd, RcdAl, RcdMeta, RcdOptMeta};
