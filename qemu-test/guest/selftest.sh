@@ -16,6 +16,7 @@ selftest_ready() {
 	mkdir -p "$SELFTEST_GROUP"
 	# The tests' own configuration has these built in, the distribution has them as modules.
 	modprobe -a configfs esp4_offload esp6_offload pppoe tls
+	mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
 	load_fbnic && cable_up 1500 || return 1
 	far ip -6 route add "$NEAR_PREFIX6/64" via "$NEAR6"
 }
@@ -40,6 +41,29 @@ near_and_far_together() {
 	far ip link set "$FAR_IF" netns 1 && ip link set "$FAR_IF" up
 }
 
+# far_takes_long_frames: for tests that make the far end do so and send at once, while its link comes
+# up again.
+far_takes_long_frames() {
+	far ip link set "$FAR_IF" mtu 9216 && wait_for 10 ping -n -q -c 1 -W 1 "$FAR4"
+}
+
+# hash_udp_ports: for tests that take it for granted. The driver hashes only the addresses of UDP, since
+# fragments have no ports.
+hash_udp_ports() {
+	ethtool -N "$(near_if)" rx-flow-hash udp4 sdfn && ethtool -N "$(near_if)" rx-flow-hash udp6 sdfn
+}
+
+# two_processors_for_interrupts: for tests that want each interrupt on one processor, and others free.
+two_processors_for_interrupts() {
+	local irq
+	for irq in "/sys/class/net/$(near_if)/device/msi_irqs"/*; do
+		irq=${irq##*/}
+		# Vectors in reserve have no handler, and nothing to set.
+		[ -e "/proc/irq/$irq/smp_affinity_list" ] || continue
+		echo $((irq % 2)) >"/proc/irq/$irq/smp_affinity_list" || return 1
+	done
+}
+
 # stamp_lines: copies lines with the milliseconds since its start before each. Results of cases also
 # go to the console, where they tell which case a warning of the kernel belongs to.
 stamp_lines() {
@@ -61,6 +85,7 @@ selftest_run() {
 	export NETIF LOCAL_V4=$NEAR4 LOCAL_V6=$NEAR6 REMOTE_V4=$FAR4 REMOTE_V6=$FAR6 \
 		LOCAL_PREFIX_V6=$NEAR_PREFIX6/64 REMOTE_TYPE=netns REMOTE_ARGS=far
 	NETIF=$(near_if)
+	export PATH=/guest/tools:$PATH
 	rm -f "$fifo"
 	mkfifo "$fifo"
 	stamp_lines <"$fifo" &

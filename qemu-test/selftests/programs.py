@@ -15,6 +15,7 @@ _LIMIT = 240
 _LIMITS = {
     "drivers/net/gro.py": 600,
     "drivers/net/xdp.py": 600,
+    "drivers/net/hw/ethtool_rmon.sh": 600,
     "drivers/net/hw/rss_ctx.py": 900,
     "drivers/net/hw/tso.py": 400,
     "drivers/net/hw/csum.py": 400,
@@ -22,6 +23,12 @@ _LIMITS = {
 
 # Scripts that take two interfaces of their own network namespace as arguments.
 _TOGETHER = ("ethtool.sh", "ethtool_extended_state.sh", "ethtool_mm.sh", "loopback.sh", "hw_stats_l3.sh", "hw_stats_l3_gre.sh")
+
+# What an administrator would have set up before, in words of guest/selftest.sh.
+_PREPARE = {
+    "drivers/net/hw/ethtool_rmon.sh": "far_takes_long_frames",
+    "drivers/net/hw/toeplitz.py": "hash_udp_ports && two_processors_for_interrupts",
+}
 
 # The part of them that `make test` runs.
 SHORT = ("hds.py", "napi_id.py", "queues.py", "stats.py")
@@ -43,6 +50,11 @@ class Program:
     def limit(self) -> int:
         """Seconds after which it is stopped."""
         return _LIMITS.get(f"{self.folder}/{self.file}", _LIMIT)
+
+    @property
+    def prepare(self) -> str:
+        """Commands for the guest, to be run before it."""
+        return _PREPARE.get(f"{self.folder}/{self.file}", "true")
 
     @property
     def together(self) -> bool:

@@ -66,7 +66,7 @@ class Session:
 
     def _run(self, guest: Guest, program: Program) -> Run:
         guest.run(f"echo 'selftest: {program.name}' >/dev/kmsg", 10)
-        guest.check(". /guest/selftest.sh; selftest_ready", 120)
+        guest.check(f". /guest/selftest.sh; selftest_ready && {program.prepare}", 120)
         together = "near_and_far_together;" if program.together else ""
         arguments = '"$(near_if)" "$FAR_IF"' if program.together else ""
         result = guest.run(
