@@ -95,6 +95,13 @@ class Verdicts(unittest.TestCase):
         with mock.patch.object(judge, "WAITS", waits), mock.patch.object(judge, "LACKS", lacks):
             self.assertEqual(_bad({"w1": SKIP, "w2": PASS, "l": FAIL}, {"w1": PASS, "w2": PASS, "l": PASS}), ["w2"])
 
+    def test_bug_of_c(self):
+        """What is wrong with C is told where it fails, and excuses nobody."""
+        with mock.patch.object(judge, "C_BUGS", (judge.Note("p.py", "*", "bug"),)):
+            self.assertEqual(_bad({"a": FAIL, "b": FAIL}, {"a": PASS, "b": FAIL}), ["a"])
+            runs = [{"p.py": Run({"a": Outcome(result)})} for result in (PASS, FAIL)]
+            self.assertEqual([judge.rows(*runs)[0].remark, judge.rows(*reversed(runs))[0].remark], ["bug", ""])
+
     def test_page(self):
         """Cases that share their reason share a line of the page; those that pass have their own."""
         cases = {"a": Outcome(PASS), "b": Outcome(XFAIL, "no"), "c": Outcome(XFAIL, "no")}
