@@ -285,10 +285,12 @@ impl Datapath {
             };
             word = Some((number, masked));
             let is_masked = masked & 1 << (vector % 32) != 0;
-            if is_masked && context.was_masked {
+            let is_lost = is_masked && context.was_masked;
+            if is_lost {
                 context.napi.schedule();
             }
-            context.was_masked = is_masked;
+            // The poll unmasks the vector. If it is masked again, that is another message.
+            context.was_masked = is_masked && !is_lost;
         }
     }
 
