@@ -94,7 +94,15 @@ struct Bdq {
     pages: PageRing,
     desc: DescRing,
     doorbell: Doorbell,
+    /// With less pages that the device is done with, the ring is as good as full.
+    batch: u32,
 }
+
+/// A ring is filled up again when this share of it is used.
+///
+/// The less often, the fewer doorbells, and the more likely it is that the packets in a page are gone
+/// and it can go to the device at once.
+const REFILL_SHARE: u32 = 8;
 
 impl Bdq {
     /// Creates an empty ring of `descriptors`.
@@ -109,13 +117,19 @@ impl Bdq {
             pages: PageRing::new(pool, size.entries())?,
             desc: DescRing::new(dev, descriptors)?,
             doorbell: Doorbell::new(doorbell).ok_or(EINVAL)?,
+            batch: size.entries() / REFILL_SHARE,
         })
     }
 
-    /// Gives back the pages the device is done with and posts as many as fit.
+    /// Gives back the pages the device is done with and posts as many as fit, if these are many or the
+    /// ring is `hungry`: not full otherwise.
     ///
     /// Returns whether there was memory for all of them.
-    fn renew(&mut self, sync: CpuSync<'_>, direct: bool, queue: &QueueRegs) -> bool {
+    #[inline(never)]
+    fn renew(&mut self, sync: CpuSync<'_>, direct: bool, hungry: bool, queue: &QueueRegs) -> bool {
+        if !hungry && self.pages.done() < self.batch {
+            return true;
+        }
         let before = self.pages.tail();
         let desc = self.desc.writer();
         let done = self.pages.renew(sync, direct, |index, addr| {
@@ -359,11 +373,11 @@ impl Buffers {
         }
     }
 
-    /// Gives back the pages the device is done with and posts others, in both rings.
+    /// Gives back the pages the device is done with and posts others, in rings that need it.
     #[inline]
     fn refill(&mut self, sync: CpuSync<'_>, direct: bool) {
-        let header = self.hpq.renew(sync, direct, &self.queue);
-        let payload = self.ppq.renew(sync, direct, &self.queue);
+        let header = self.hpq.renew(sync, direct, self.hungry, &self.queue);
+        let payload = self.ppq.renew(sync, direct, self.hungry, &self.queue);
         self.hungry = !header || !payload;
         if self.hungry {
             let failed = u64::from(!header) + u64::from(!payload);
@@ -594,6 +608,7 @@ impl RxQueue {
             pkt.clear();
         }
         self.buffers.bad = false;
+        self.buffers.hungry = true;
         self.buffers.hpq.pages.reset();
         self.buffers.ppq.pages.reset();
         self.buffers.count_posted();

@@ -121,6 +121,12 @@ impl PageRing {
         self.distance(self.filling, self.tail)
     }
 
+    /// Returns how many pages the device is done with that are still in the ring.
+    #[inline(always)]
+    pub fn done(&self) -> u32 {
+        self.distance(self.head, self.filling)
+    }
+
     /// Returns the index of the first page the device does not have.
     #[inline(always)]
     pub fn tail(&self) -> u32 {
