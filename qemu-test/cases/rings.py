@@ -115,7 +115,10 @@ def never_idle_change_survived(guest: Guest) -> None:
     guest.check("ready 1500")
     for busy, size in zip(_BUSY, (512, 1024)):
         with guest.fault("csr_read", **busy) as number:
+            start = time.monotonic()
             guest.run(f"ethtool -G $(near_if) tx {size} rx {size}", 30)
+            took = time.monotonic() - start
+            assert took < 20, f"a change of the rings took {took:.0f} s"
             assert guest.struck(number), "nobody asked whether the queues are idle"
         guest.check("ready 1500")
         traffic.ping(guest, 1400)
