@@ -47,6 +47,9 @@ far_takes_long_frames() {
 	far ip link set "$FAR_IF" mtu 9216 && wait_for 10 ping -n -q -c 1 -W 1 "$FAR4"
 }
 
+# four_queues: for tests that skip cases with fewer.
+four_queues() { ethtool -L "$(near_if)" combined 4; }
+
 # hash_udp_ports: for tests that take it for granted. The driver hashes only the addresses of UDP, since
 # fragments have no ports.
 hash_udp_ports() {

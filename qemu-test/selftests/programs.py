@@ -27,6 +27,7 @@ _TOGETHER = ("ethtool.sh", "ethtool_extended_state.sh", "ethtool_mm.sh", "loopba
 # What an administrator would have set up before, in words of guest/selftest.sh.
 _PREPARE = {
     "drivers/net/hw/ethtool_rmon.sh": "far_takes_long_frames",
+    "drivers/net/hw/rss_ctx.py": "four_queues",
     "drivers/net/hw/toeplitz.py": "hash_udp_ports && two_processors_for_interrupts",
 }
 
