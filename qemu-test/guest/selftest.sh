@@ -44,7 +44,7 @@ near_and_far_together() {
 # far_takes_long_frames: for tests that make the far end do so and send at once, while its link comes
 # up again.
 far_takes_long_frames() {
-	far ip link set "$FAR_IF" mtu 9216 && wait_for 10 ping -n -q -c 1 -W 1 "$FAR4"
+	far ip link set "$FAR_IF" mtu 9212 && wait_for 10 ping -n -q -c 1 -W 1 "$FAR4"
 }
 
 # four_queues: for tests that skip cases with fewer.
