@@ -15,7 +15,7 @@ _LIMIT = 240
 _LIMITS = {
     "drivers/net/gro.py": 600,
     "drivers/net/xdp.py": 600,
-    "drivers/net/hw/ethtool_rmon.sh": 600,
+    "drivers/net/hw/ethtool_rmon.sh": 900,
     "drivers/net/hw/rss_ctx.py": 900,
     "drivers/net/hw/tso.py": 400,
     "drivers/net/hw/csum.py": 400,
