@@ -60,12 +60,18 @@ def page(rows: list[Row], rust: dict[str, Run], c: dict[str, Run]) -> str:
 
 def _about(rust: dict[str, Run], c: dict[str, Run]) -> list[str]:
     """Commit and day of most programs, then of those that have run at another time."""
-    ran: dict[str, list[str]] = {}
+    ran: dict[str, dict[str, list[str]]] = {}
     for driver, runs in (("Rust", rust), ("C", c)):
         for name, run in runs.items():
-            ran.setdefault(run.about, []).append(f"{name} with {driver}")
+            ran.setdefault(run.about, {}).setdefault(name, []).append(driver)
     most, *others = sorted(ran, key=lambda about: -len(ran[about])) or [""]
-    return [f"Run at {most}.", *(f"At {about}: {', '.join(ran[about])}." for about in others)]
+    drivers = 2 if rust and c else 1
+    return [f"Run at {most}."] + [
+        f"At {about}: "
+        + ", ".join(name if len(by) == drivers else f"{name} with {by[0]}" for name, by in ran[about].items())
+        + "."
+        for about in others
+    ]
 
 
 def _totals(rows: list[Row]) -> list[str]:
