@@ -21,7 +21,7 @@ MARK = build.in_guest(build.MARK)
 FOREIGN = "198.18.0.1"
 NOBODY = "02:00:00:00:ff:ff"
 # No completion nor packet has arrived for this long when counting ends, in milliseconds.
-SETTLE = 150
+SETTLE = 400
 TAG = 1
 
 
