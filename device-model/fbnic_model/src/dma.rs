@@ -67,6 +67,11 @@ impl<'a> Dma<'a> {
         self.mem.check(addr, len)
     }
 
+    /// Whether the device can read `addr..addr + len`. An IOMMU gives it no more for what is sent.
+    pub fn is_readable(&self, addr: u64, len: usize) -> bool {
+        self.mem.is_readable(addr, len)
+    }
+
     /// Copies guest memory from `addr` on into `buf`.
     pub fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), DmaError> {
         self.gate_read(buf.len())?;

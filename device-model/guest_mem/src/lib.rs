@@ -158,6 +158,15 @@ impl GuestMem {
         self.for_each_piece(addr, len, both, |_, _| ()).is_ok()
     }
 
+    /// Whether `addr..addr + len` lies in memory that may be read, be it by a device alone.
+    pub fn is_readable(&self, addr: u64, len: usize) -> bool {
+        let read = Access {
+            read: true,
+            write: false,
+        };
+        self.for_each_piece(addr, len, read, |_, _| ()).is_ok()
+    }
+
     /// Copies guest memory from `addr` on into `buf`.
     pub fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), Error> {
         let access = Access {
@@ -367,7 +376,8 @@ mod tests {
         ));
         assert!(mem.check(0x1000, 0x1000));
         assert!(!mem.check(0x1000, 0x1001));
-        assert!(!mem.check(0x4000, 8));
+        assert!(!mem.check(0x4000, 8) && mem.is_readable(0x4000, 8));
+        assert!(!mem.is_readable(0x4000, 0x1001));
     }
 
     #[test]

@@ -469,7 +469,7 @@ impl TxEngine {
             return Err(Fault::Descriptor);
         };
         // Segments may leave before the last piece is read, so all are looked at first.
-        let in_memory = |piece: &TwdAl| dma.check(piece.addr(), usize::from(piece.len()));
+        let in_memory = |piece: &TwdAl| dma.is_readable(piece.addr(), usize::from(piece.len()));
         if !self.pieces.iter().all(in_memory) {
             return Err(Fault::Memory);
         }
