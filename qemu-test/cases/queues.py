@@ -148,15 +148,20 @@ def interrupt_affinity(guest: Guest) -> None:
     assert numbers, "no interrupts"
     for processor in (1, 0):
         guest.check(
-            f"for n in {' '.join(map(str, numbers))}; do echo {1 << processor} >/proc/irq/$n/smp_affinity || exit; done;"
-            "ping -nqc 5 -i 0.01 $FAR4"
+            f"for n in {' '.join(map(str, numbers))}; do echo {1 << processor} >/proc/irq/$n/smp_affinity || exit; done"
         )
+        asked = _irqs(guest)
+        guest.check("ping -nqc 5 -i 0.01 $FAR4")
         before = _irqs(guest)
         guest.check("ping -nqc 100 -i 0.005 $FAR4")
         after = _irqs(guest)
-        grown = [sum(after[n][1][cpu] - before[n][1][cpu] for n in numbers) for cpu in (0, 1)]
-        same(f"interrupts at processor {1 - processor}", grown[1 - processor], 0)
-        assert grown[processor] >= 50, f"interrupts at processor {processor}: {grown[processor]}"
+        # The kernel moves an interrupt on the occasion of the next one, which still comes to the old place.
+        moved = [n for n in numbers if before[n] != asked[n]]
+        strays = {n: after[n][1][1 - processor] - before[n][1][1 - processor] for n in numbers}
+        same(f"interrupts at processor {1 - processor}", sum(strays[n] for n in moved), 0)
+        assert max(strays.values()) <= 1, f"interrupts at processor {1 - processor}: {strays}"
+        grown = sum(after[n][1][processor] - before[n][1][processor] for n in numbers)
+        assert grown >= 50, f"interrupts at processor {processor}: {grown}"
 
 
 @case(rows=(12, 20))

@@ -135,10 +135,16 @@ def _start(command: list[str], cache: Path) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # As a terminal would: nothing is ignored from the start, and the group is its own.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # As under a terminal; the group is its own.
+        preexec_fn=_ignore_nothing,
         start_new_session=True,
     )
+
+
+def _ignore_nothing() -> None:
+    # What nohup, or a shell that puts the tests in the background, lets be ignored would stay so.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _sleepers(cache: Path) -> list[int]:
