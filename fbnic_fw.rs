@@ -45,6 +45,7 @@ use crate::{
         Csr, //
     },
     fbnic_dev::Fbnic,
+    fbnic_irq::LostInterrupt,
     fbnic_tlv::{
         Message,
         TlvError,
@@ -169,6 +170,7 @@ pub struct Fw {
     inner: Mutex<Inner>,
     #[pin]
     answered: CondVar,
+    lost: LostInterrupt,
 }
 
 impl Fw {
@@ -181,6 +183,7 @@ impl Fw {
                 buf: KBox::init(pin_init::init_zeroed(), GFP_KERNEL)?,
             }),
             answered <- new_condvar!(),
+            lost: LostInterrupt::new(),
         })
     }
 }
@@ -434,6 +437,15 @@ impl Fbnic {
         self.fw.answered.notify_all();
         if open {
             self.fw_irq_enable();
+        }
+    }
+
+    /// To be called once a second while the mailbox is open: does what its interrupt would have done,
+    /// had that not been lost. Process context.
+    pub(crate) fn fw_recover_lost_interrupt(&self) {
+        let masked = self.csr.read32(intr_mask(0)) & 1 << FW_VECTOR != 0;
+        if self.fw.lost.look(masked && self.csr.is_present()) {
+            self.fw_irq();
         }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Interrupts of the NAPI contexts.
+//! Interrupts of the NAPI contexts, and those of all kinds that get lost.
 
 use kernel::{
     irq::Flags,
@@ -9,7 +9,13 @@ use kernel::{
         CStr,
         CString, //
     },
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
 };
 
 use crate::{
@@ -22,6 +28,33 @@ use crate::{
     net::napi::Scheduler,
     pci::IrqVectors, //
 };
+
+/// Notices when the message of a vector was lost.
+///
+/// The device masks a vector as it sends the message, and who answers it unmasks it again. So nothing
+/// comes any more from one whose message got lost. As a message may still be under way, or be being
+/// answered, a vector counts as lost when it is masked at two looks in a row, a second apart.
+pub struct LostInterrupt {
+    was_masked: Atomic<bool>,
+}
+
+impl LostInterrupt {
+    /// A vector nobody has looked at.
+    pub fn new() -> Self {
+        Self {
+            was_masked: Atomic::new(false),
+        }
+    }
+
+    /// Takes a look, at which the vector is masked or not. Returns whether it has to be answered as
+    /// if its message had come. Any context, one caller at a time.
+    pub fn look(&self, is_masked: bool) -> bool {
+        let is_lost = is_masked && self.was_masked.load(Relaxed);
+        // The answer unmasks the vector. If it is masked again, that is another message.
+        self.was_masked.store(is_masked && !is_lost, Relaxed);
+        is_lost
+    }
+}
 
 /// Starts the poll of a NAPI context.
 ///

@@ -262,6 +262,12 @@ impl Fbnic {
         }
     }
 
+    /// Whether the PCS vector is masked, as it is from when it was raised until somebody has asked
+    /// for the link.
+    pub fn pcs_irq_is_masked(&self) -> bool {
+        self.csr.read32(intr_mask(0)) & 1 << PCS_VECTOR != 0
+    }
+
     /// Unmasks the PCS vector, after an interrupt that had no reason.
     pub fn pcs_irq_unmask_vector(&self) {
         self.csr.write32(intr_mask_clear(0), 1 << PCS_VECTOR);

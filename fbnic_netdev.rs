@@ -733,7 +733,7 @@ impl Netdev {
     /// and those whose interrupt was lost. Process context.
     pub(crate) fn rescue_queues(&self) {
         let net = self.0.data();
-        if let Some(interface) = &mut *net.interface.lock() {
+        if let Some(interface) = net.interface.lock().as_ref() {
             interface.datapath.rescue(|queue| {
                 net.rx_stats
                     .get(usize::from(queue))

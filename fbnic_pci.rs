@@ -507,9 +507,14 @@ impl PeriodicWork for Service {
         if self.netdev.is_running() {
             self.netdev.link().training_complete_notify();
         }
+        // Who holds RTNL may be waiting for the firmware.
+        self.fbnic.fw_recover_lost_interrupt();
 
         let firmware_recovered = {
             let _rtnl = rtnl::lock();
+            if self.netdev.is_running() {
+                self.netdev.link().recover_lost_interrupt();
+            }
             let report = self.fbnic.service_tick();
             if report.rx_mode_stale || report.firmware_recovered {
                 self.netdev.refresh_rx_mode();

@@ -26,6 +26,7 @@ use kernel::{
 use crate::{
     bindings,
     fbnic_dev::Fbnic,
+    fbnic_irq::LostInterrupt,
     fbnic_mac::{
         Aui,
         LinkEvent,
@@ -89,6 +90,7 @@ pub(crate) struct Mac {
     settings: LinkSettings,
     tx_pause: Atomic<bool>,
     down_events: Atomic<u64>,
+    lost: LostInterrupt,
 }
 
 impl MacOperations for Mac {
@@ -160,6 +162,7 @@ impl Link {
             fbnic,
             settings,
             tx_pause: Atomic::new(false),
+            lost: LostInterrupt::new(),
             down_events: Atomic::new(0),
         };
 
@@ -209,6 +212,28 @@ impl Link {
     pub(crate) fn training_complete_notify(&self) {
         if self.mac().fbnic.pmd_training_complete() {
             self.phylink.pcs_changed();
+        }
+    }
+
+    /// To be called once a second while the interface is up: does what the PCS interrupt would have
+    /// done, had that not been lost. RTNL held, so that the interrupt stays requested.
+    pub(crate) fn recover_lost_interrupt(&self) {
+        let mac = self.mac();
+        if mac.lost.look(mac.fbnic.pcs_irq_is_masked()) {
+            self.pcs_event();
+        }
+    }
+
+    /// Reports a change of the link to phylink and lets the next one raise the PCS vector.
+    fn pcs_event(&self) {
+        let mac = self.mac();
+
+        match mac.fbnic.pcs_link_event() {
+            LinkEvent::None => mac.fbnic.pcs_irq_unmask_vector(),
+            // Asking for the link unmasks the interrupt. A link that is up needs no report here:
+            // it either was up before, or is reported when its training is over.
+            _ if mac.fbnic.mac_get_link(mac.settings) => {}
+            _ => self.phylink.pcs_changed(),
         }
     }
 
@@ -263,15 +288,7 @@ struct PcsInterrupt(Arc<Link>);
 
 impl irq::Handler for PcsInterrupt {
     fn handle(&self) -> IrqReturn {
-        let mac = self.0.mac();
-
-        match mac.fbnic.pcs_link_event() {
-            LinkEvent::None => mac.fbnic.pcs_irq_unmask_vector(),
-            // Asking for the link unmasks the interrupt. A link that is up needs no report here:
-            // it either was up before, or is reported when its training is over.
-            _ if mac.fbnic.mac_get_link(mac.settings) => {}
-            _ => self.0.phylink.pcs_changed(),
-        }
+        self.0.pcs_event();
         IrqReturn::Handled
     }
 }

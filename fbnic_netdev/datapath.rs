@@ -21,6 +21,7 @@ use crate::{
     fbnic_dev::Fbnic,
     fbnic_irq::{
         request_napi_irq,
+        LostInterrupt,
         NapiIrq, //
     },
     fbnic_txrx::{
@@ -102,8 +103,7 @@ struct Context {
     _irq: NapiIrq,
     vector: fbnic_txrx::Vector,
     napi: Napi<NapiVector>,
-    /// Whether the vector was masked when [`Datapath::recover_lost_interrupts`] looked last.
-    was_masked: bool,
+    lost: LostInterrupt,
 }
 
 /// The data path of an open interface.
@@ -269,13 +269,10 @@ impl Datapath {
 
     /// Polls the contexts whose interrupt was lost.
     ///
-    /// The device masks a vector as it sends the message, and the poll that answers it unmasks it
-    /// again. Nothing comes from a vector that is masked while nobody polls; polling one that is
-    /// polled already changes nothing. As a message may still be under way to the processor that
-    /// is to poll, a vector counts as lost when it is masked at two looks in a row.
-    pub(super) fn recover_lost_interrupts(&mut self) {
+    /// Polling one that is polled already changes nothing.
+    pub(super) fn recover_lost_interrupts(&self) {
         let mut word = None;
-        for (layout, context) in vector_layout(&self.config).zip(self.contexts.iter_mut()) {
+        for (layout, context) in vector_layout(&self.config).zip(&self.contexts) {
             // CAST: At most 255.
             let vector = layout.vector() as usize;
             let number = vector / 32;
@@ -284,13 +281,9 @@ impl Datapath {
                 _ => self.fbnic.csr.read32(intr::intr_mask(number)),
             };
             word = Some((number, masked));
-            let is_masked = masked & 1 << (vector % 32) != 0;
-            let is_lost = is_masked && context.was_masked;
-            if is_lost {
+            if context.lost.look(masked & 1 << (vector % 32) != 0) {
                 context.napi.schedule();
             }
-            // The poll unmasks the vector. If it is masked again, that is another message.
-            context.was_masked = is_masked && !is_lost;
         }
     }
 
@@ -327,7 +320,7 @@ impl Context {
             _irq: irq,
             vector,
             napi,
-            was_masked: false,
+            lost: LostInterrupt::new(),
         })
     }
 }
