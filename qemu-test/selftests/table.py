@@ -37,7 +37,7 @@ def page(rows: list[Row], rust: dict[str, Run], c: dict[str, Run]) -> str:
         "",
         "Written by `make selftest`: `tools/testing/selftests/drivers/net` and `drivers/net/hw` of the kernel's",
         "source package, unmodified, on the emulated NIC, with the far end of the cable in a network namespace of",
-        "its own.",
+        "its own. Two programs they call are not the real ones: `qemu-test/guest/tools` says how and why.",
         "",
         *_about(rust, c),
         "",
