@@ -6,6 +6,7 @@ import time
 
 from harness import traffic
 from harness.case import case, same
+from harness.hostile import heartbeats_late_for_c
 from harness.tlv import attribute, message
 from harness.vm import Guest
 
@@ -361,10 +362,11 @@ def firmware_restarts(guest: Guest) -> None:
     guest.check("ip link set $(near_if) down; ready 1500; wait_for 5 ping -n -q -c 1 -W 1 $FAR4")
     before = [guest.csrs(*table) for table in TABLES]
     crashes = _crashes(guest)
-    guest.do("fw_restart", tcam=True)
-    lost = [guest.csrs(*table) for table in TABLES]
-    assert lost != before, "the tables have survived, which shows nothing"
-    _wait("no crash was noticed", 40, lambda: _crashes(guest) > crashes)
+    with heartbeats_late_for_c(guest):
+        guest.do("fw_restart", tcam=True)
+        lost = [guest.csrs(*table) for table in TABLES]
+        assert lost != before, "the tables have survived, which shows nothing"
+        _wait("no crash was noticed", 40, lambda: _crashes(guest) > crashes)
     _wait("the tables are not back", 5, lambda: [guest.csrs(*t) for t in TABLES] == before)
     _wait("the port has no owner", 5, lambda: guest.fw_host()["owned"])
     traffic.ping(guest, 56)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What hostile tests have in common: work for a driver whose device lies, and what must be true after."""
 
+import contextlib
+
 from . import packets, xdp
 from .vm import Guest
 
@@ -95,3 +97,14 @@ def leaves_cleanly(guest: Guest) -> None:
     guest.check("watch_page_pools; is_loaded && unload_fbnic", 90)
     assert guest.run("near_if").status != 0, "a network device is left without a driver"
     guest.check("page_pools_gone", 60)
+
+
+def heartbeats_late_for_c(guest: Guest) -> contextlib.AbstractContextManager:
+    """Lets the upstream driver notice a restart of the firmware.
+
+    fbnic_fw.c:776 of it stores the uptime to compare with after it has asked for the next. When the answer
+    is there by then, the restart goes unnoticed for good.
+    """
+    if guest.spec.driver != "c":
+        return contextlib.nullcontext()
+    return guest.fault("fw_delay", ms=200, message=0x14)
