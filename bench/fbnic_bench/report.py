@@ -94,8 +94,16 @@ def rates(results: Results) -> str:
         for nic in nics:
             values = by_nic.get(nic, [])
             cells.append(f"{number(median(values))} ±{spread(values) / 2:.0%}" if values else "-")
-        rows.append(cells + [_quotient(by_nic, "rust", nic) for nic in nics if nic != "rust"])
+        rows.append(cells + [_paired(by_nic, "rust", nic) for nic in nics if nic != "rust"])
     return table(["throughput", *nics, *(f"rust/{n}" for n in nics if n != "rust")], rows)
+
+
+def _paired(by_nic: dict[str, list[float]], a: str, b: str) -> str:
+    """Median of the ratios within each round, in which the machine was as busy for both."""
+    values, others = by_nic.get(a, []), by_nic.get(b, [])
+    if len(values) != len(others) or not all(others):
+        return _quotient(by_nic, a, b)
+    return f"{median([x / y for x, y in zip(values, others)]):.2f}" if values else "-"
 
 
 def _quotient(by_nic: dict[str, list[float]], a: str, b: str) -> str:

@@ -28,6 +28,18 @@ def results(instructions: float, calls: float = 3.0) -> Results:
     return new
 
 
+class Shown(unittest.TestCase):
+    """Tables say what the values do."""
+
+    def test_rates_are_compared_within_their_round(self) -> None:
+        new = Results("abc", "today", "7.3", "QEMU")
+        # The ratios are 1.0, 1.0 and 0.5; those of the medians would be 0.5.
+        for rust, c in ((200.0, 200.0), (50.0, 50.0), (50.0, 100.0)):
+            new.time("tcp-tx", "rust", rust)
+            new.time("tcp-tx", "c", c)
+        self.assertEqual(report.rates(new).split()[-1], "1.00")
+
+
 class Kept(unittest.TestCase):
     """Results survive a file, and are compared by the figures that count."""
 
