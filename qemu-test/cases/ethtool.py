@@ -100,7 +100,7 @@ def settings_under_traffic(guest: Guest) -> None:
     guest.check("ready 1500; start_traffic")
     name = guest.check("near_if").strip()
     for change, question, answer in SETTINGS:
-        guest.check(f"ethtool {change.replace('DEV', name)}; [ $? = 0 ] || [ $? = 80 ]")
+        guest.check(f"ethtool {change.replace('DEV', name)}")
         report = guest.check(f"ethtool {question.replace('DEV', name)}")
         report = report.partition("Current hardware settings:")[2] or report
         assert re.search(answer, report, re.MULTILINE), f"after {change}:\n{report}"
