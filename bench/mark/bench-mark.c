@@ -8,6 +8,8 @@
  *   bench-mark lso TAG SETTLE_MS IFACE DST_MAC SRC_IP DST_IP MSS PAYLOAD COUNT
  *       Sends COUNT TCP segments of PAYLOAD bytes for the NIC to cut into pieces of MSS bytes.
  *       Sequence numbers continue from one to the next, so that the receiver can merge them.
+ *   bench-mark report TAG
+ *       Only the second marker, for all that has happened since the last one.
  *
  * Nothing but the workload happens between the markers: no other program is started. The second
  * marker waits for completions and packets that are still on their way, until the kernel has had no
@@ -270,8 +272,16 @@ static int lso(char **arg)
 	return 0;
 }
 
+static int report(char **arg)
+{
+	marker(number(arg[0], 1, TAG_MAX));
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 3 && !strcmp(argv[1], "report"))
+		return report(argv + 2);
 	if (argc == 8 && !strcmp(argv[1], "window"))
 		return window(argv + 2);
 	if (argc == 11 && !strcmp(argv[1], "lso"))

@@ -9,7 +9,7 @@ from harness import accel, paths
 from harness.case import DRIVERS
 from harness.vm import Spec
 
-from .runner import Campaign
+from .runner import Campaign, Verdict
 from .sessions import session
 
 
@@ -25,10 +25,28 @@ def main() -> int:
     verdicts = []
     for driver in options.drivers:
         spec = Spec(name=f"fuzz-{driver}", driver=driver, accel=accel.choose())
-        verdict = Campaign(spec, lambda text: print(f"  {text}", flush=True)).run(seeds, options.seconds)
-        print("\n".join(verdict.lines()), flush=True)
-        verdicts.append(verdict)
+        verdicts.append(_run(spec, seeds, options))
     return 0 if all(verdict.clean for verdict in verdicts if verdict.driver == "rust") else 1
+
+
+def _run(spec: Spec, seeds: list[int], options: argparse.Namespace) -> Verdict:
+    """The campaign of one driver, with its report."""
+    coverage = None
+    if options.coverage:
+        # The bench's part of the tree is only there for those who ask for it, see qemu-test/fuzz.
+        from . import coverage as coverages  # noqa: PLC0415
+
+        # Next to a module that was stripped for the guest lies the whole one.
+        coverage = coverages.of_module(spec.modules[spec.driver].with_name("fbnic.ko"))
+        coverage.watch(spec)
+    take = coverage.take if coverage else None
+    verdict = Campaign(spec, lambda text: print(f"  {text}", flush=True), coverage=take).run(seeds, options.seconds)
+    print("\n".join(verdict.lines()), flush=True)
+    if coverage:
+        file = paths.PROJECT / "build" / f"coverage-{spec.driver}.info"
+        coverage.save(file)
+        print("\n".join(coverage.table()), f"\nline by line, for genhtml: {file}", flush=True)
+    return verdict
 
 
 def _parse() -> argparse.Namespace:
@@ -37,6 +55,7 @@ def _parse() -> argparse.Namespace:
     add("--first", type=int, default=1, metavar="SEED", help="the first seed (default 1)")
     add("--count", type=int, default=200, metavar="N", help="how many seeds (default 200)")
     add("--seconds", type=float, default=float("inf"), help="at the most, for each driver")
+    add("--coverage", action="store_true", help="tell which lines of the driver have run; slower")
     add("--show", action="store_true", help="only print what the sessions do")
     options = parser.parse_args()
     wish = os.environ.get("DRIVER")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs sessions in guests: many in one boot, a new boot when the host did not survive."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from .sessions import Session, session
 
 # Sessions in one guest. Its log would grow too long to be searched otherwise.
 BATCH = 200
+# Seconds from one word about the progress to the next.
+_SILENCE = 30
 # Seconds packets may stay away before the driver is loaded anew. Longer waits are in the tests that
 # look at recovery alone.
 _PATIENCE = 3
@@ -62,18 +65,28 @@ class Verdict:
 class Campaign:
     """The sessions of one driver."""
 
-    def __init__(self, spec: Spec, say: Callable[[str], None] = print, guest: Guest | None = None):
-        """`guest` is one of the caller's, in which all sessions are to be run."""
+    def __init__(
+        self,
+        spec: Spec,
+        say: Callable[[str], None] = print,
+        guest: Guest | None = None,
+        coverage: Callable[[str], None] | None = None,
+    ):
+        """`guest` is one of the caller's, in which all sessions are to be run.
+
+        `coverage` is given the console of each guest that was told to report what ran.
+        """
         self.verdict = Verdict(spec.driver)
         self._spec = spec
         self._say = say
         self._borrowed = guest
+        self._coverage = coverage
         self._guest: Guest | None = guest
         self._in_batch = 0
 
     def run(self, seeds: list[int], seconds: float) -> Verdict:
         """Runs the sessions of `seeds`, as many as fit into the time."""
-        start = time.monotonic()
+        start = said = time.monotonic()
         try:
             for seed in seeds:
                 if time.monotonic() - start > seconds:
@@ -81,6 +94,9 @@ class Campaign:
                 self._session(session(seed))
                 self.verdict.sessions += 1
                 self.verdict.seconds = time.monotonic() - start
+                if time.monotonic() - said > _SILENCE:
+                    said = time.monotonic()
+                    self._say(f"{self.verdict.sessions} of {len(seeds)} sessions in {self.verdict.seconds:.0f} s")
         finally:
             self._give_up()
         return self.verdict
@@ -139,6 +155,12 @@ class Campaign:
         return self._guest
 
     def _give_up(self) -> None:
-        if self._guest and not self._borrowed:
-            self._guest.stop()
-        self._guest = None
+        guest, self._guest = self._guest, None
+        if not guest or self._borrowed:
+            return
+        if self._coverage:
+            with contextlib.suppress(GuestError):
+                guest.run("report_coverage")
+        guest.stop()
+        if self._coverage:
+            self._coverage(guest.console.text())

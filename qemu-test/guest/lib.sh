@@ -87,7 +87,22 @@ load_fbnic() {
 	wait_for 10 near_if || { say "no network device after insmod"; return 1; }
 }
 
-unload_fbnic() { rmmod fbnic; }
+# unload_fbnic: unloads the driver. What ran of it is only known while it lies where it does.
+unload_fbnic() {
+	[ ! "${COVERAGE:-}" ] || report_coverage
+	rmmod fbnic
+}
+
+# report_coverage: tells where the driver lies, and has the plugin tcg-count report what ran of it.
+report_coverage() {
+	local section places=
+	is_loaded || return 0
+	for section in /sys/module/fbnic/sections/.*text*; do
+		places+="${section##*/}=$(cat "$section") "
+	done
+	echo "fbnic lies at $places." >/dev/kmsg
+	/guest/files/bench-mark report 1
+}
 
 # far_up [MTU]: brings up the far end. Running it again only changes the MTU.
 far_up() {
@@ -103,7 +118,7 @@ far_up() {
 	ip -n far link set "$FAR_IF" mtu "${1:-1500}" up
 }
 
-# near_up [MTU]: gives the NIC under test its addresses and waits for carrier.
+# near_up [MTU [SECONDS]]: gives the NIC under test its addresses and waits for carrier, for 20 s or less.
 near_up() {
 	local dev
 	dev=$(near_if) || { say "no network device under test"; return 1; }
@@ -113,7 +128,7 @@ near_up() {
 		address replace $NEAR4/24 dev $dev
 		address replace $NEAR6/64 dev $dev nodad
 	EOT
-	wait_for 20 has_carrier "$dev" || { say "no carrier on $dev"; return 1; }
+	wait_for "${2:-20}" has_carrier "$dev" || { say "no carrier on $dev"; return 1; }
 }
 
 # cable_up [MTU]: both ends up, and one packet has made the way.

@@ -7,7 +7,8 @@
 //! instruction, calls from one function to another are the count of the call instruction, whose
 //! target the report names.
 //!
-//! Load it with `-plugin libtcg_count.so,out=FILE`. The guest marks the region to count with the
+//! Load it with `-plugin libtcg_count.so,out=FILE`. With `from=0xADDRESS` only the kernel's
+//! instructions from there on are counted, for instance those of modules. The guest marks the region to count with the
 //! instruction that [`decode::marker_tag`] describes: tag 0 starts counting afresh, any other tag
 //! appends a report (see [`slots::Slots::report`]) with what was executed since the last marker.
 //! The marker only works in user space. While several vCPUs run, the report may miss what another
@@ -26,6 +27,7 @@ use decode::MAX_INSN;
 use slots::Slots;
 
 /// First address of the kernel's image; modules follow it. Both end where the addresses do.
+/// Counting begins here unless it is told otherwise.
 const KERNEL: u64 = 0xffff_ffff_8000_0000;
 /// First address that user space cannot have.
 const USER_END: u64 = 1 << 47;
@@ -41,6 +43,8 @@ pub static qemu_plugin_version: c_int = api::VERSION;
 struct Plugin {
     /// One counter per slot in the element of each vCPU.
     counters: *mut api::Scoreboard,
+    /// First address of the kernel that is counted.
+    from: u64,
     state: Mutex<State>,
 }
 
@@ -76,7 +80,7 @@ impl Plugin {
     unsafe fn instrument(&'static self, insn: *mut api::Insn, slots: &mut Slots) {
         // SAFETY: The caller hands over an instruction under translation.
         let address = unsafe { api::insn_vaddr(insn) };
-        if (USER_END..KERNEL).contains(&address) {
+        if (USER_END..self.from).contains(&address) {
             return;
         }
         let mut bytes = [0; MAX_INSN];
@@ -149,12 +153,35 @@ fn log(text: &str) {
     }
 }
 
+/// Finds the value of `NAME=` among the plugin's arguments.
+fn value<'a>(mut arguments: impl Iterator<Item = &'a CStr>, name: &str) -> Option<&'a str> {
+    arguments.find_map(|argument| {
+        argument
+            .to_str()
+            .ok()?
+            .strip_prefix(name)?
+            .strip_prefix('=')
+    })
+}
+
 /// Finds `out=FILE` among the plugin's arguments and creates the file.
-fn open_output<'a>(mut arguments: impl Iterator<Item = &'a CStr>) -> Result<File, String> {
-    let path = arguments
-        .find_map(|argument| argument.to_str().ok()?.strip_prefix("out="))
-        .ok_or("missing argument out=FILE")?;
+fn open_output<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<File, String> {
+    let path = value(arguments, "out").ok_or("missing argument out=FILE")?;
     File::create(path).map_err(|error| format!("{path}: {error}"))
+}
+
+/// Finds `from=0xADDRESS` among the plugin's arguments.
+fn first_address<'a>(arguments: impl Iterator<Item = &'a CStr>) -> Result<u64, String> {
+    let Some(text) = value(arguments, "from") else {
+        return Ok(KERNEL);
+    };
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    match u64::from_str_radix(digits, 16) {
+        Ok(address) if address >= USER_END => Ok(address),
+        _ => Err(format!(
+            "from={text}: not an address of the kernel in hexadecimal"
+        )),
+    }
 }
 
 /// Entry point, called by QEMU before the machine exists. Zero means success.
@@ -174,8 +201,10 @@ pub unsafe extern "C" fn qemu_plugin_install(
         // SAFETY: `index` is below `argc`, and QEMU keeps the strings as long as the plugin.
         unsafe { CStr::from_ptr(*argv.add(index)) }
     });
-    let out = match open_output(arguments) {
-        Ok(file) => BufWriter::new(file),
+    let opened = first_address(arguments.clone())
+        .and_then(|from| Ok((from, BufWriter::new(open_output(arguments)?))));
+    let (from, out) = match opened {
+        Ok(opened) => opened,
         Err(error) => {
             eprintln!("tcg-count: {error}");
             return 1;
@@ -187,7 +216,14 @@ pub unsafe extern "C" fn qemu_plugin_install(
         slots: Slots::default(),
         out,
     });
-    if PLUGIN.set(Plugin { counters, state }).is_err() {
+    if PLUGIN
+        .set(Plugin {
+            counters,
+            from,
+            state,
+        })
+        .is_err()
+    {
         eprintln!("tcg-count: may be loaded only once");
         return 1;
     }
