@@ -17,9 +17,9 @@ from .sessions import Session, session
 BATCH = 200
 # Seconds from one word about the progress to the next.
 _SILENCE = 30
-# Seconds packets may stay away before the driver is loaded anew. Longer waits are in the tests that
-# look at recovery alone.
-_PATIENCE = 3
+# Seconds packets may stay away before the driver is loaded anew; a slow kernel's seconds are longer already.
+# Longer waits are in the tests that look at recovery alone.
+_PATIENCE, _PATIENCE_SLOW = 3, 1
 
 
 @dataclass
@@ -120,9 +120,10 @@ class Campaign:
         for activity in what.activities:
             hostile.work(guest, activity, 60)
         verdict = self.verdict
-        if hostile.recovers(guest, _PATIENCE):
+        patience = _PATIENCE if guest.spec.kernel.slowness == 1 else _PATIENCE_SLOW
+        if hostile.recovers(guest, patience):
             verdict.recovered += 1
-        elif hostile.restarts(guest, _PATIENCE):
+        elif hostile.restarts(guest, patience):
             verdict.restarted += 1
         elif hostile.reload(guest):
             verdict.reloaded += 1
