@@ -44,6 +44,9 @@ LIMITS = {
 }  # fmt: skip
 TDE_CTL = 0x086D
 
+# The classifier's table of addresses: so many entries of three words and one that makes them valid.
+MAC_TABLE, MAC_STRIDE = 0x8B80, 0x20
+
 # Registers that two runs of one driver leave different by nature: first, last, why.
 VOLATILE = (
     (0x00000, 0x00027, "pending interrupts"),
@@ -225,4 +228,14 @@ def _registers(guest: Guest) -> dict[int, int]:
             for offset in range(first, last + 1):
                 values.pop(base + offset, None)
         registers |= values
+    return _in_order(registers)
+
+
+def _in_order(registers: dict[int, int]) -> dict[int, int]:
+    """Sorts the addresses that begin alike: groups have places in the order in which the kernel joined them."""
+    entries = [tuple(registers[MAC_TABLE + MAC_STRIDE * word + i] for word in range(4)) for i in range(MAC_STRIDE)]
+    for beginning in {entry[2] for entry in entries}:
+        places = [i for i, entry in enumerate(entries) if entry[2] == beginning]
+        for place, entry in zip(places, sorted(entries[i] for i in places)):
+            registers |= {MAC_TABLE + MAC_STRIDE * word + place: value for word, value in enumerate(entry)}
     return registers
