@@ -35,14 +35,15 @@ ACTIVITIES = {
     "for r in $(ethtool -n $dev | sed -n 's/^Filter: //p'); do ethtool -N $dev delete $r; done",
     "coalescing": "ethtool -C $dev rx-usecs 100 tx-usecs 100; ping -n -q -f -w 1 -c 20 $FAR4",
     "look": "ethtool $dev; ethtool -S $dev; ethtool -S $dev --all-groups; ethtool -d $dev; devlink dev info; "
-    "cat /sys/class/hwmon/*/temp1_input; ip -s link show $dev; for o in -a -c -g -l -m -n -x -T; do ethtool $o $dev; done; "
+    "cat /sys/class/hwmon/*/temp1_input; ip -s link show $dev; "
+    "for o in -a -c -g -l -m -n -x -T; do ethtool $o $dev; done; "
     "find /sys/kernel/debug/fbnic* -type f -exec timeout 2 head -c 65536 {} +",
-    "health": "for r in $(devlink health | sed -n 's/^ *reporter //p'); do for deed in diagnose 'dump show' 'dump clear' test; do "
-    "devlink health $deed pci/$(fbnic_slot) reporter $r; done; done",
+    "health": "for r in $(devlink health | sed -n 's/^ *reporter //p'); do "
+    "for deed in diagnose 'dump show' 'dump clear' test; do devlink health $deed pci/$(fbnic_slot) reporter $r; done; done",
     "self-test": "ethtool -t $dev online; ethtool -t $dev offline",
     "pause": "ethtool -A $dev rx off tx off; ping -n -q -f -w 1 -c 20 $FAR4; ethtool -A $dev rx on tx on",
-    "offloads": "for f in tso gro rx tx rxhash; do ethtool -K $dev $f off; ping -n -q -f -w 1 -c 5 $FAR4; ethtool -K $dev $f on; done; "
-    "ethtool -K $dev tso on",
+    "offloads": "for f in tso gro rx tx rxhash; do ethtool -K $dev $f off; "
+    "ping -n -q -f -w 1 -c 5 $FAR4; ethtool -K $dev $f on; done; ethtool -K $dev tso on",
     "address": "ip link set $dev address 02:00:00:00:00:77; far ping -n -q -c 1 -W 1 $NEAR4; "
     "ip link set $dev address $(ethtool -P $dev | cut -d ' ' -f 3)",
     "sleep": "echo devices >/sys/power/pm_test; echo 0 >/sys/module/suspend/parameters/pm_test_delay; "
