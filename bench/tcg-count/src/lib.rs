@@ -8,11 +8,11 @@
 //! target the report names.
 //!
 //! Load it with `-plugin libtcg_count.so,out=FILE`. With `from=0xADDRESS` only the kernel's
-//! instructions from there on are counted, for instance those of modules. The guest marks the region to count with the
-//! instruction that [`decode::marker_tag`] describes: tag 0 starts counting afresh, any other tag
-//! appends a report (see [`slots::Slots::report`]) with what was executed since the last marker.
-//! The marker only works in user space. While several vCPUs run, the report may miss what another
-//! vCPU executes at that moment; with one vCPU it is exact.
+//! instructions from there on are counted, for instance those of modules. The guest marks the
+//! region to count with the instruction that [`decode::marker_tag`] describes: tag 0 starts
+//! counting afresh, any other tag appends a report (see [`slots::Slots::report`]) with what was
+//! executed since the last marker. The marker only works in user space. While several vCPUs run,
+//! the report may miss what another vCPU executes at that moment; with one vCPU it is exact.
 
 mod api;
 mod decode;
