@@ -18,7 +18,7 @@ mod api;
 mod decode;
 mod slots;
 
-use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::ffi::{c_char, c_int, c_uint, c_void, CStr, CString};
 use std::fs::File;
 use std::io::BufWriter;
 use std::sync::{Mutex, MutexGuard, PoisonError};
