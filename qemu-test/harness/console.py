@@ -38,6 +38,10 @@ _TROUBLE = re.compile(
 _BOOT = re.compile(r"\bLinux version \d")
 READY = "guest: the tests begin"
 
+# The kernel puts a breakpoint where it changes its code. Under TCG a processor may still run it when it is
+# gone, and then nobody knows it. That is QEMU's fault; whoever sees it does what he did once more.
+STALE_BREAKPOINT = "Oops: int3: 0000"
+
 
 class Console:
     """The log file that QEMU writes the guest's console to."""
