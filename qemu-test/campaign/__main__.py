@@ -9,53 +9,75 @@ from harness import accel, paths
 from harness.case import DRIVERS
 from harness.vm import Spec
 
-from .runner import Campaign, Verdict
+from . import ledger
+from .runner import Campaign, Verdict, run_together
 from .sessions import session
 
 
 def main() -> int:
     """Entry point. Returns the exit status: 0 when our driver came through unharmed."""
     options = _parse()
-    seeds = list(range(options.first, options.first + options.count))
     if options.show:
-        for seed in seeds:
+        for seed in range(options.first or 1, (options.first or 1) + options.count):
             print(session(seed))
         return 0
+    if options.ledger:
+        print("\n".join(ledger.table(ledger.load())))
+        return 0
     paths.LOGS.mkdir(parents=True, exist_ok=True)
-    verdicts = []
-    for driver in options.drivers:
-        spec = Spec(name=f"fuzz-{driver}", driver=driver, accel=accel.choose())
-        verdicts.append(_run(spec, seeds, options))
+    verdicts = [_run(driver, options) for driver in options.drivers]
     return 0 if all(verdict.clean for verdict in verdicts if verdict.driver == "rust") else 1
 
 
-def _run(spec: Spec, seeds: list[int], options: argparse.Namespace) -> Verdict:
+def _run(driver: str, options: argparse.Namespace) -> Verdict:
     """The campaign of one driver, with its report."""
-    coverage = None
-    if options.coverage:
-        # The bench's part of the tree is only there for those who ask for it, see qemu-test/fuzz.
-        from . import coverage as coverages  # noqa: PLC0415
+    spec = Spec(name=f"fuzz-{driver}", driver=driver, accel=accel.choose())
+    slices = ledger.load() if options.save else []
+    first = options.first or ledger.next_seed(slices, driver, spec.kernel.name)
+    seeds = list(range(first, first + options.count))
+    release = spec.kernel.release()
 
-        # Next to a module that was stripped for the guest lies the whole one.
-        coverage = coverages.of_module(spec.modules[spec.driver].with_name("fbnic.ko"))
-        coverage.watch(spec)
-    take = coverage.take if coverage else None
-    verdict = Campaign(spec, lambda text: print(f"  {text}", flush=True), coverage=take).run(seeds, options.seconds)
+    def keep(verdict: Verdict) -> None:
+        if options.save:
+            ledger.save([*slices, ledger.slice_of(verdict, spec.kernel.name, release, first)])
+
+    if options.coverage:
+        return _covered(spec, seeds, options.seconds)
+    verdict = run_together(spec, seeds, options.guests, options.seconds, _say, keep)
     print("\n".join(verdict.lines()), flush=True)
-    if coverage:
-        file = paths.PROJECT / "build" / f"coverage-{spec.driver}.info"
-        coverage.save(file)
-        print("\n".join(coverage.table()), f"\nline by line, for genhtml: {file}", flush=True)
     return verdict
+
+
+def _covered(spec: Spec, seeds: list[int], seconds: float) -> Verdict:
+    """The same in one guest, with the lines of the driver that have run."""
+    # The bench's part of the tree is only there for those who ask for it, see qemu-test/fuzz.
+    from . import coverage as coverages  # noqa: PLC0415
+
+    # Next to a module that was stripped for the guest lies the whole one.
+    coverage = coverages.of_module(spec.modules[spec.driver].with_name("fbnic.ko"))
+    coverage.watch(spec)
+    verdict = Campaign(spec, _say, coverage=coverage.take).run(iter(seeds), seconds)
+    print("\n".join(verdict.lines()), flush=True)
+    file = paths.PROJECT / "build" / f"coverage-{spec.driver}.info"
+    coverage.save(file)
+    print("\n".join(coverage.table()), f"\nline by line, for genhtml: {file}", flush=True)
+    return verdict
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", flush=True)
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     add = parser.add_argument
-    add("--first", type=int, default=1, metavar="SEED", help="the first seed (default 1)")
+    add("--first", type=int, default=0, metavar="SEED", help="the first seed (default 1, see --save)")
     add("--count", type=int, default=200, metavar="N", help="how many seeds (default 200)")
     add("--seconds", type=float, default=float("inf"), help="at the most, for each driver")
-    add("--coverage", action="store_true", help="tell which lines of the driver have run; slower")
+    add("--guests", type=int, default=os.cpu_count() or 1, metavar="N", help="at once (default: one per processor)")
+    add("--save", action="store_true", help="go on after the last seed in Documentation/campaign.json, and add to it")
+    add("--ledger", action="store_true", help="only print what is in there")
+    add("--coverage", action="store_true", help="tell which lines of the driver have run; in one guest, slower")
     add("--show", action="store_true", help="only print what the sessions do")
     options = parser.parse_args()
     wish = os.environ.get("DRIVER")

@@ -38,11 +38,11 @@ def findings(console: str) -> list[Finding]:
         if not _HEADLINE.search(line) or "Kernel panic" in line and found:
             continue
         headline = _NOISE.sub("*", line).strip()[:160]
-        found[Finding(headline, _frames(lines[number + 1 : number + _REPORT]))] = None
+        found[Finding(headline, frames(lines[number + 1 : number + _REPORT]))] = None
     return list(found)
 
 
-def _frames(lines: list[str]) -> tuple[str, ...]:
+def frames(lines: list[str]) -> tuple[str, ...]:
     """The first frames of the driver in a stack, or the first ones of all."""
     frames = [match for line in lines if (match := _FRAME.match(line)) and not line.lstrip().startswith("?")]
     ours = [match[1] for match in frames if match[2] == "fbnic"]

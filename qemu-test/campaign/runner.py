@@ -2,15 +2,17 @@
 """Runs sessions in guests: many in one boot, a new boot when the host did not survive."""
 
 import contextlib
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 from harness import hostile
+from harness.console import STALE_BREAKPOINT
 from harness.faults import ControlError
 from harness.vm import Guest, GuestError, Spec
 
-from .findings import Finding, findings
+from .findings import Finding, findings, frames
 from .sessions import Session, session
 
 # Sessions in one guest. Its log would grow too long to be searched otherwise.
@@ -18,8 +20,10 @@ BATCH = 200
 # Seconds from one word about the progress to the next.
 _SILENCE = 30
 # Seconds packets may stay away before the driver is loaded anew; a slow kernel's seconds are longer already.
-# Longer waits are in the tests that look at recovery alone.
-_PATIENCE, _PATIENCE_SLOW = 3, 1
+# Longer waits, and what helps short of a new load, are in the tests that look at recovery alone.
+_PATIENCE, _PATIENCE_SLOW = 2, 0.4
+# How often a guest may fail to boot, which no device under test has a part in, before that is an error.
+_BOOTS = 3
 
 
 @dataclass
@@ -27,12 +31,11 @@ class Verdict:
     """How the sessions of one driver ended."""
 
     driver: str
-    sessions: int = 0
+    done: set[int] = field(default_factory=set)
+    """The seeds whose sessions were run."""
     seconds: float = 0
     recovered: int = 0
     """Packets passed again without help."""
-    restarted: int = 0
-    """They passed once the interface had been down."""
     reloaded: int = 0
     """They passed after the driver had been loaded anew."""
     lost: int = 0
@@ -43,6 +46,11 @@ class Verdict:
     """Places of trouble with the seeds that led there."""
 
     @property
+    def sessions(self) -> int:
+        """How many were run."""
+        return len(self.done)
+
+    @property
     def clean(self) -> bool:
         """No input of the device did anything to the host."""
         return not self.found and not self.deaths and not self.lost
@@ -50,8 +58,7 @@ class Verdict:
     def lines(self) -> list[str]:
         """A report for people."""
         rate = self.sessions / self.seconds if self.seconds else 0
-        ends = f"{self.recovered} recovered by themselves, {self.restarted} after down and up, "
-        ends += f"{self.reloaded} after a new load, {self.lost} not at all"
+        ends = f"{self.recovered} recovered by themselves, {self.reloaded} after a new load, {self.lost} not at all"
         report = [
             f"{self.driver}: {self.sessions} sessions, {rate:.2f} per second, {len(self.found)} findings, "
             f"{self.deaths} deaths of the host; {ends}"
@@ -60,6 +67,60 @@ class Verdict:
             shown = " ".join(map(str, seeds[:8])) + (" ..." if len(seeds) > 8 else "")
             report.append(f"  {finding}\n    {len(seeds)} times: seeds {shown}")
         return report
+
+    def add(self, other: "Verdict") -> None:
+        """Adds what happened in another guest at the same time."""
+        self.done |= other.done
+        self.seconds = max(self.seconds, other.seconds)
+        for name in ("recovered", "reloaded", "lost", "deaths"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for finding, seeds in other.found.items():
+            self.found.setdefault(finding, []).extend(seeds)
+
+
+def run_together(
+    spec: Spec,
+    seeds: list[int],
+    guests: int,
+    seconds: float,
+    say: Callable[[str], None],
+    kept: Callable[[Verdict], None] = lambda _: None,
+) -> Verdict:
+    """Runs the sessions of `seeds` in several guests at once.
+
+    `kept` is given the verdict so far now and then, so that what was run is not lost with what is running.
+    """
+    rest = iter(seeds)
+    campaigns = [Campaign(replace(spec, name=f"{spec.name}-{number}"), say) for number in range(1, guests + 1)]
+    failures: list[BaseException] = []
+
+    def run(campaign: Campaign) -> None:
+        try:
+            campaign.run(rest, seconds)
+        except (GuestError, OSError) as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(campaign,), daemon=True) for campaign in campaigns]
+    for thread in threads:
+        thread.start()
+    start = time.monotonic()
+    while any(thread.is_alive() for thread in threads):
+        threads[0].join(1)
+        if time.monotonic() - start > _SILENCE or not any(thread.is_alive() for thread in threads):
+            start = time.monotonic()
+            verdict = _sum(spec, campaigns)
+            say(f"{verdict.sessions} of {len(seeds)} sessions in {verdict.seconds:.0f} s")
+            kept(verdict)
+    if failures:
+        raise failures[0]
+    return _sum(spec, campaigns)
+
+
+def _sum(spec: Spec, campaigns: list["Campaign"]) -> Verdict:
+    verdict = Verdict(spec.driver)
+    for campaign in campaigns:
+        verdict.add(campaign.verdict)
+    return verdict
 
 
 class Campaign:
@@ -84,24 +145,19 @@ class Campaign:
         self._guest: Guest | None = guest
         self._in_batch = 0
 
-    def run(self, seeds: list[int], seconds: float) -> Verdict:
+    def run(self, seeds: Iterator[int], seconds: float) -> Verdict:
         """Runs the sessions of `seeds`, as many as fit into the time."""
-        start = said = time.monotonic()
+        start = time.monotonic()
         try:
-            for seed in seeds:
-                if time.monotonic() - start > seconds:
-                    break
+            while time.monotonic() - start < seconds and (seed := next(seeds, None)) is not None:
                 self._session(session(seed))
-                self.verdict.sessions += 1
+                self.verdict.done.add(seed)
                 self.verdict.seconds = time.monotonic() - start
-                if time.monotonic() - said > _SILENCE:
-                    said = time.monotonic()
-                    self._say(f"{self.verdict.sessions} of {len(seeds)} sessions in {self.verdict.seconds:.0f} s")
         finally:
             self._give_up()
         return self.verdict
 
-    def _session(self, what: Session) -> None:
+    def _session(self, what: Session, again: bool = True) -> None:
         guest = self._ready()
         mark = len(guest.console.text())
         dead = False
@@ -111,7 +167,16 @@ class Campaign:
             self._say(f"{what}: {str(error).splitlines()[0]}")
             dead = True
             time.sleep(1)
-        self._judge(guest, what, mark, dead)
+        said = guest.console.text()[mark:]
+        if dead and again and STALE_BREAKPOINT in said:
+            self._say("QEMU had run a breakpoint that was gone; once more")
+            self._give_up()
+            return self._session(what, again=False)
+        for finding in findings(said):
+            self._found(finding, what)
+        if dead:
+            self.verdict.deaths += 1
+            self._give_up()
 
     def _suffer(self, guest: Guest, what: Session) -> None:
         guest.run(f"echo 'session {what.seed}' >/dev/kmsg", 20)
@@ -123,37 +188,54 @@ class Campaign:
         patience = _PATIENCE if guest.spec.kernel.slowness == 1 else _PATIENCE_SLOW
         if hostile.recovers(guest, patience):
             verdict.recovered += 1
-        elif hostile.restarts(guest, patience):
-            verdict.restarted += 1
         elif hostile.reload(guest):
             verdict.reloaded += 1
         else:
             verdict.lost += 1
             raise GuestError("no packet passes even after a new load of the driver")
 
-    def _judge(self, guest: Guest, what: Session, mark: int, dead: bool) -> None:
-        for finding in findings(guest.console.text()[mark:]):
-            seeds = self.verdict.found.setdefault(finding, [])
-            if not seeds:
-                self._say(f"{what}: {finding}")
-            seeds.append(what.seed)
-        if dead:
-            self.verdict.deaths += 1
-            self._give_up()
+    def _found(self, finding: Finding, what: Session) -> None:
+        seeds = self.verdict.found.setdefault(finding, [])
+        if not seeds:
+            self._say(f"{what}: {finding}")
+        seeds.append(what.seed)
 
     def _ready(self) -> Guest:
         """A guest whose driver works."""
         if self._guest and self._in_batch >= BATCH:
+            self._leaks(self._guest)
             self._give_up()
         if not self._guest:
             if self._borrowed:
                 raise GuestError("the guest was lost")
-            self._guest = Guest(self._spec)
-            self._guest.start()
-            hostile.prepare(self._guest)
+            self._guest = self._boot()
             self._in_batch = 0
         self._in_batch += 1
         return self._guest
+
+    def _boot(self) -> Guest:
+        for attempt in range(1, _BOOTS + 1):
+            guest = Guest(self._spec)
+            try:
+                guest.start()
+                guest.run("forget_leaks")
+                hostile.prepare(guest)
+                return guest
+            except GuestError as error:
+                guest.stop()
+                self._say(f"attempt {attempt} to boot: {str(error).splitlines()[0]}")
+                if attempt == _BOOTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _leaks(self, guest: Guest) -> None:
+        """Without the driver, none of the memory may be left that it had in the sessions of this guest."""
+        with contextlib.suppress(GuestError, ControlError):
+            guest.disarm()
+            report = guest.run("is_loaded && unload_fbnic; no_leak", 60)
+            if report.status:
+                last = max(self.verdict.done)
+                self._found(Finding("kmemleak, in one of the sessions before", _leaked(report.output)), session(last))
 
     def _give_up(self) -> None:
         guest, self._guest = self._guest, None
@@ -165,3 +247,8 @@ class Campaign:
         guest.stop()
         if self._coverage:
             self._coverage(guest.console.text())
+
+
+def _leaked(report: str) -> tuple[str, ...]:
+    """Where the first object of kmemleak's report was allocated."""
+    return frames(report.split("unreferenced object", 2)[1].splitlines()) if "unreferenced object" in report else ()

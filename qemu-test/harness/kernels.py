@@ -32,6 +32,11 @@ class Kernel:
     """Words for its command line. One it does not know (NAME=VALUE) becomes init's environment."""
     qemu_args: list[str] = field(default_factory=list)
 
+    def release(self) -> str:
+        """What `uname -r` says in it."""
+        built = paths.PREFIX / "debug" / "root" / "usr" / "lib" / "modules"
+        return next(built.iterdir()).name if self.name == "debug" else paths.kernel_release()
+
 
 def chosen(name: str | None = None) -> Kernel:
     """The kernel of this name, by default that of the environment."""

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What campaigns have run so far, kept with the sources: which seeds, on what, and what came of it."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from harness import paths
+from harness.hostile import ACTIVITIES
+
+from .runner import Verdict
+from .sessions import session
+
+LEDGER = paths.PROJECT / "Documentation" / "campaign.json"
+# Seeds of a finding that are kept.
+_SHOWN = 20
+
+Slice = dict[str, Any]
+
+
+def generator() -> str:
+    """Names the sessions that seeds stand for: another name, other sessions."""
+    text = json.dumps([ACTIVITIES, [str(session(seed)) for seed in range(1, 1001)]])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def load(path: Path = LEDGER) -> list[Slice]:
+    """All slices, the oldest first."""
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def next_seed(slices: list[Slice], driver: str, kernel: str) -> int:
+    """The first seed that nobody has run yet on this driver and kernel with today's sessions."""
+    name = generator()
+    ends = [
+        one["first"] + one["count"]
+        for one in slices
+        if (one["driver"], one["kernel"], one["generator"]) == (driver, kernel, name)
+    ]
+    return max(ends, default=1)
+
+
+def slice_of(verdict: Verdict, kernel: str, release: str, first: int) -> Slice:
+    """What a campaign that began with the seed `first` has run without a gap."""
+    count = 0
+    while first + count in verdict.done:
+        count += 1
+    return {
+        "driver": verdict.driver,
+        "kernel": kernel,
+        "release": release,
+        "commit": os.environ.get("CAMPAIGN_COMMIT", "unknown"),
+        "generator": generator(),
+        "first": first,
+        "count": count,
+        "seconds": round(verdict.seconds),
+        "recovered": verdict.recovered,
+        "reloaded": verdict.reloaded,
+        "lost": verdict.lost,
+        "deaths": verdict.deaths,
+        "findings": [
+            {"times": len(seeds), "seeds": sorted(seeds)[:_SHOWN], "what": str(finding)}
+            for finding, seeds in verdict.found.items()
+        ],
+    }
+
+
+def save(slices: list[Slice], path: Path = LEDGER) -> None:
+    """Writes all of them; a slice is a line but for its findings, so that changes are easy to read."""
+    path.write_text("[\n" + ",\n".join(_text(one) for one in slices) + "\n]\n")
+
+
+def _text(one: Slice) -> str:
+    head = json.dumps({name: value for name, value in one.items() if name != "findings"})
+    findings = ",".join(f"\n  {json.dumps(finding)}" for finding in one["findings"])
+    return f' {head[:-1]}, "findings": [{findings}]}}'
+
+
+def table(slices: list[Slice]) -> list[str]:
+    """Sums by driver and kernel, and every finding with the times it was made."""
+    lines = []
+    for driver, kernel in sorted({(one["driver"], one["kernel"]) for one in slices}):
+        mine = [one for one in slices if (one["driver"], one["kernel"]) == (driver, kernel)]
+        total = Counter({name: sum(one[name] for one in mine) for name in ("count", "seconds", "deaths", "lost")})
+        found: Counter[str] = Counter()
+        for one in mine:
+            found.update({finding["what"]: finding["times"] for finding in one["findings"]})
+        lines.append(
+            f"{driver}, {kernel} kernel: {total['count']} sessions in {total['seconds'] / 3600:.1f} h, "
+            f"{len(found)} findings, {total['deaths']} deaths of the host, {total['lost']} links lost"
+        )
+        lines += [f"  {times:5} times  {what}" for what, times in found.most_common()]
+    return lines
