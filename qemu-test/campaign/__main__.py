@@ -35,16 +35,15 @@ def _run(driver: str, options: argparse.Namespace) -> Verdict:
     slices = ledger.load() if options.save else []
     first = options.first or ledger.next_seed(slices, driver, spec.kernel.name)
     seeds = list(range(first, first + options.count))
-    release = spec.kernel.release()
 
     def keep(verdict: Verdict) -> None:
         if options.save:
-            ledger.save([*slices, ledger.slice_of(verdict, spec.kernel.name, release, first)])
+            ledger.save([*slices, ledger.slice_of(verdict, spec, first)])
 
     if options.coverage:
         return _covered(spec, seeds, options.seconds)
     verdict = run_together(spec, seeds, options.guests, options.seconds, _say, keep)
-    print("\n".join(verdict.lines()), flush=True)
+    print("\n".join(verdict.lines(spec.unstripped())), flush=True)
     return verdict
 
 
@@ -53,11 +52,10 @@ def _covered(spec: Spec, seeds: list[int], seconds: float) -> Verdict:
     # The bench's part of the tree is only there for those who ask for it, see qemu-test/fuzz.
     from . import coverage as coverages  # noqa: PLC0415
 
-    # Next to a module that was stripped for the guest lies the whole one.
-    coverage = coverages.of_module(spec.modules[spec.driver].with_name("fbnic.ko"))
+    coverage = coverages.of_module(spec.unstripped())
     coverage.watch(spec)
     verdict = Campaign(spec, _say, coverage=coverage.take).run(iter(seeds), seconds)
-    print("\n".join(verdict.lines()), flush=True)
+    print("\n".join(verdict.lines(spec.unstripped())), flush=True)
     file = paths.PROJECT / "build" / f"coverage-{spec.driver}.info"
     coverage.save(file)
     print("\n".join(coverage.table()), f"\nline by line, for genhtml: {file}", flush=True)

@@ -2,7 +2,11 @@
 """What a console tells of a kernel in trouble, and which of it is the same trouble again."""
 
 import re
-from dataclasses import dataclass
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import paths
 
 # What the kernel says first when something is wrong, down to what distinguishes one place from another.
 _HEADLINE = re.compile(
@@ -13,7 +17,9 @@ _HEADLINE = re.compile(
 )
 # Addresses, process numbers, times: what differs from one time to the next.
 _NOISE = re.compile(r"\b(0x)?[0-9a-f]{8,16}\b|\b(CPU|PID|pid)[:#= ]*\d+|\d+\.\d+s?\b|#\d+|task \S+:\d+|\b\d{2,}\b")
-_FRAME = re.compile(r"^\s*(?:\? )?(\w[\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(\w+)\])?")
+_FRAME = re.compile(r"^\s*(?:RIP: \d+:)?((\w[\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[(\w+)\])?")
+# What faddr2line says of a frame: the function and its place, after that those it was put into.
+_PLACE = re.compile(r"^\S+ at (\S+:\d+)", re.MULTILINE)
 _STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])? ?")
 # Lines after a headline in which its stack is looked for.
 _REPORT = 60
@@ -25,9 +31,23 @@ class Finding:
 
     headline: str
     frames: tuple[str, ...]
+    """Functions, the innermost first: the first ones of the driver, or of all."""
+    offsets: tuple[str, ...] = field(default=(), compare=False)
+    """Where in those of the driver, as the kernel prints it."""
 
     def __str__(self) -> str:
         return self.headline + (f" [{' < '.join(self.frames)}]" if self.frames else "")
+
+    def places(self, module: Path) -> list[str]:
+        """FILE:LINE of its frames in the driver, of which `module` is the file with debug information."""
+        found = []
+        for offset in self.offsets:
+            command = ["bash", str(paths.PREFIX / "linux" / "scripts" / "faddr2line"), str(module), offset]
+            said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            if match := _PLACE.search(said):
+                path, _, line = match[1].rpartition(":")
+                found.append(f"{path.rpartition('/')[2]}:{line}")
+        return found
 
 
 def findings(console: str) -> list[Finding]:
@@ -38,12 +58,12 @@ def findings(console: str) -> list[Finding]:
         if not _HEADLINE.search(line) or "Kernel panic" in line and found:
             continue
         headline = _NOISE.sub("*", line).strip()[:160]
-        found[Finding(headline, frames(lines[number + 1 : number + _REPORT]))] = None
+        found[finding(headline, lines[number + 1 : number + _REPORT])] = None
     return list(found)
 
 
-def frames(lines: list[str]) -> tuple[str, ...]:
-    """The first frames of the driver in a stack, or the first ones of all."""
-    frames = [match for line in lines if (match := _FRAME.match(line)) and not line.lstrip().startswith("?")]
-    ours = [match[1] for match in frames if match[2] == "fbnic"]
-    return tuple((ours or [match[1] for match in frames])[:3])
+def finding(headline: str, report: list[str]) -> Finding:
+    """What is known from a headline and the lines after it."""
+    frames = [match for line in report if (match := _FRAME.match(line))]
+    ours = [match for match in frames if match[3] == "fbnic"][:3]
+    return Finding(headline, tuple(match[2] for match in ours or frames[:3]), tuple(match[1] for match in ours))

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness import paths
 from harness.hostile import ACTIVITIES
+from harness.vm import Spec
 
 from .runner import Verdict
 from .sessions import session
@@ -43,15 +44,15 @@ def next_seed(slices: list[Slice], driver: str, kernel: str) -> int:
     return max(ends, default=1)
 
 
-def slice_of(verdict: Verdict, kernel: str, release: str, first: int) -> Slice:
+def slice_of(verdict: Verdict, spec: Spec, first: int) -> Slice:
     """What a campaign that began with the seed `first` has run without a gap."""
     count = 0
     while first + count in verdict.done:
         count += 1
     return {
         "driver": verdict.driver,
-        "kernel": kernel,
-        "release": release,
+        "kernel": spec.kernel.name,
+        "release": spec.kernel.release(),
         "commit": os.environ.get("CAMPAIGN_COMMIT", "unknown"),
         "generator": generator(),
         "first": first,
@@ -62,7 +63,12 @@ def slice_of(verdict: Verdict, kernel: str, release: str, first: int) -> Slice:
         "lost": verdict.lost,
         "deaths": verdict.deaths,
         "findings": [
-            {"times": len(seeds), "seeds": sorted(seeds)[:_SHOWN], "what": str(finding)}
+            {
+                "times": len(seeds),
+                "seeds": sorted(seeds)[:_SHOWN],
+                "what": str(finding),
+                "at": finding.places(spec.unstripped()),
+            }
             for finding, seeds in verdict.found.items()
         ],
     }
@@ -87,7 +93,8 @@ def table(slices: list[Slice]) -> list[str]:
         total = Counter({name: sum(one[name] for one in mine) for name in ("count", "seconds", "deaths", "lost")})
         found: Counter[str] = Counter()
         for one in mine:
-            found.update({finding["what"]: finding["times"] for finding in one["findings"]})
+            for finding in one["findings"]:
+                found[f"{finding['what']} {' < '.join(finding['at'])}"] += finding["times"]
         lines.append(
             f"{driver}, {kernel} kernel: {total['count']} sessions in {total['seconds'] / 3600:.1f} h, "
             f"{len(found)} findings, {total['deaths']} deaths of the host, {total['lost']} links lost"

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from harness import hostile
 from harness.console import STALE_BREAKPOINT
 from harness.faults import ControlError
 from harness.vm import Guest, GuestError, Spec
 
-from .findings import Finding, findings, frames
+from .findings import Finding, finding, findings
 from .sessions import Session, session
 
 # Sessions in one guest. Its log would grow too long to be searched otherwise.
@@ -55,17 +56,18 @@ class Verdict:
         """No input of the device did anything to the host."""
         return not self.found and not self.deaths and not self.lost
 
-    def lines(self) -> list[str]:
-        """A report for people."""
+    def lines(self, module: Path) -> list[str]:
+        """A report for people. `module` is the driver with its debug information."""
         rate = self.sessions / self.seconds if self.seconds else 0
         ends = f"{self.recovered} recovered by themselves, {self.reloaded} after a new load, {self.lost} not at all"
         report = [
             f"{self.driver}: {self.sessions} sessions, {rate:.2f} per second, {len(self.found)} findings, "
             f"{self.deaths} deaths of the host; {ends}"
         ]
-        for finding, seeds in self.found.items():
+        for trouble, seeds in self.found.items():
             shown = " ".join(map(str, seeds[:8])) + (" ..." if len(seeds) > 8 else "")
-            report.append(f"  {finding}\n    {len(seeds)} times: seeds {shown}")
+            places = " < ".join(trouble.places(module))
+            report.append(f"  {trouble}\n    {places}\n    {len(seeds)} times: seeds {shown}")
         return report
 
     def add(self, other: "Verdict") -> None:
@@ -74,8 +76,8 @@ class Verdict:
         self.seconds = max(self.seconds, other.seconds)
         for name in ("recovered", "reloaded", "lost", "deaths"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for finding, seeds in other.found.items():
-            self.found.setdefault(finding, []).extend(seeds)
+        for trouble, seeds in other.found.items():
+            self.found.setdefault(trouble, []).extend(seeds)
 
 
 def run_together(
@@ -172,8 +174,8 @@ class Campaign:
             self._say("QEMU had run a breakpoint that was gone; once more")
             self._give_up()
             return self._session(what, again=False)
-        for finding in findings(said):
-            self._found(finding, what)
+        for trouble in findings(said):
+            self._found(trouble, what)
         if dead:
             self.verdict.deaths += 1
             self._give_up()
@@ -194,10 +196,10 @@ class Campaign:
             verdict.lost += 1
             raise GuestError("no packet passes even after a new load of the driver")
 
-    def _found(self, finding: Finding, what: Session) -> None:
-        seeds = self.verdict.found.setdefault(finding, [])
+    def _found(self, trouble: Finding, what: Session) -> None:
+        seeds = self.verdict.found.setdefault(trouble, [])
         if not seeds:
-            self._say(f"{what}: {finding}")
+            self._say(f"{what}: {trouble}")
         seeds.append(what.seed)
 
     def _ready(self) -> Guest:
@@ -234,8 +236,9 @@ class Campaign:
             guest.disarm()
             report = guest.run("is_loaded && unload_fbnic; no_leak", 60)
             if report.status:
-                last = max(self.verdict.done)
-                self._found(Finding("kmemleak, in one of the sessions before", _leaked(report.output)), session(last))
+                lines = report.output.partition("unreferenced object")[2].splitlines()
+                last = session(max(self.verdict.done))
+                self._found(finding("kmemleak, in one of the sessions before", lines), last)
 
     def _give_up(self) -> None:
         guest, self._guest = self._guest, None
@@ -247,8 +250,3 @@ class Campaign:
         guest.stop()
         if self._coverage:
             self._coverage(guest.console.text())
-
-
-def _leaked(report: str) -> tuple[str, ...]:
-    """Where the first object of kmemleak's report was allocated."""
-    return frames(report.split("unreferenced object", 2)[1].splitlines()) if "unreferenced object" in report else ()

@@ -185,6 +185,6 @@ def hostile_campaign(guest: Guest) -> None:
     """The first sessions of `make fuzz`, for a minute and a half: the host notices nothing."""
     hostile.prepare(guest)
     verdict = Campaign(guest.spec, guest=guest).run(iter(range(1, 1000)), 90)
-    print("\n".join(verdict.lines()))
-    assert verdict.clean, "\n".join(verdict.lines())
+    print("\n".join(verdict.lines(guest.spec.unstripped())))
+    assert verdict.clean, "\n".join(verdict.lines(guest.spec.unstripped()))
     assert verdict.sessions >= 3, "hardly a session was run"

@@ -15,11 +15,11 @@ _VERDICTS = " ".join(str(xdp.verdict(value, ethertype=packets.IPV4)) for value i
 
 # Short work that touches every path a device can lie on. Each may fail, none may hang.
 ACTIVITIES = {
-    "ping": "ping -n -q -f -w 1 -c 300 -s 1400 $FAR4 & far ping -n -q -f -w 1 -c 300 $NEAR4; wait $!",
+    "ping": "ping -n -q -f -w 1 -c 150 -s 1400 $FAR4 & far ping -n -q -f -w 1 -c 150 $NEAR4; wait $!",
     "jumbo": "ip link set $dev mtu 9000; "
     "ping -n -q -f -w 1 -c 50 -s 8900 $FAR4 & far ping -n -q -f -w 1 -c 50 -s 8900 $NEAR4; wait $!; "
     "ip link set $dev mtu 1500",
-    "tcp-out": "timeout -s KILL 2 socat -u EXEC:'head -c 2000000 /dev/zero' TCP:$FAR4:5203",
+    "tcp-out": "timeout -s KILL 2 socat -u EXEC:'head -c 1000000 /dev/zero' TCP:$FAR4:5203",
     "tcp-in": "timeout -s KILL 2 socat -u TCP:$FAR4:5204 OPEN:/dev/null",
     "down-up": "ip link set $dev down; ip link set $dev up",
     "rings": "ethtool -G $dev rx 256 tx 128; ping -n -q -f -w 1 -c 50 $FAR4; ethtool -G $dev rx 1024 tx 512",
@@ -71,7 +71,7 @@ _PATIENCE = 25
 _SERVERS = """
 far ss -Hltn 'sport = :5203' | grep -q . || {
 	far socat -u TCP-LISTEN:5203,fork,reuseaddr OPEN:/dev/null </dev/null >/dev/null 2>&1 &
-	far socat -u TCP-LISTEN:5204,fork,reuseaddr EXEC:'head -c 2000000 /dev/zero' </dev/null >/dev/null 2>&1 &
+	far socat -u TCP-LISTEN:5204,fork,reuseaddr EXEC:'head -c 1000000 /dev/zero' </dev/null >/dev/null 2>&1 &
 }
 wait_for 5 eval "far ss -Hltn 'sport = :5204' | grep -q ."
 """

@@ -51,6 +51,10 @@ class Spec:
     cmdline: str = ""
     qemu_args: list[str] = field(default_factory=list)
 
+    def unstripped(self) -> Path:
+        """The driver's module with its debug information, which lies next to one that was stripped for the guest."""
+        return self.modules[self.driver].with_name("fbnic.ko")
+
 
 class Guest(Control):
     """A running guest, to be used in a `with` statement, which leaves no process behind."""
