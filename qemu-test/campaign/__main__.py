@@ -12,6 +12,7 @@ from harness.vm import Spec
 from . import ledger
 from .runner import Campaign, Verdict, run_together
 from .sessions import session
+from .shrink import shrink
 
 
 def main() -> int:
@@ -21,6 +22,8 @@ def main() -> int:
         for seed in range(options.first or 1, (options.first or 1) + options.count):
             print(session(seed))
         return 0
+    if options.shrink:
+        return _shrink(options)
     if options.ledger:
         print("\n".join(ledger.table(ledger.load())))
         return 0
@@ -45,6 +48,20 @@ def _run(driver: str, options: argparse.Namespace) -> Verdict:
     verdict = run_together(spec, seeds, options.guests, options.seconds, _say, keep)
     print("\n".join(verdict.lines(spec.unstripped())), flush=True)
     return verdict
+
+
+def _shrink(options: argparse.Namespace) -> int:
+    """Finds what of a session does the harm. Returns the exit status: 0 when something does."""
+    driver = options.drivers[0]
+    spec = Spec(name=f"fuzz-{driver}", driver=driver, accel=accel.choose())
+    paths.LOGS.mkdir(parents=True, exist_ok=True)
+    found = shrink(spec, session(options.shrink), _say)
+    if not found:
+        print(f"{driver}: nothing of seed {options.shrink} did any harm this time")
+        return 1
+    part, verdict = found
+    print("\n".join([f"{driver}: enough is {part}", *verdict.lines(spec.unstripped())]))
+    return 0
 
 
 def _covered(spec: Spec, seeds: list[int], seconds: float) -> Verdict:
@@ -75,6 +92,7 @@ def _parse() -> argparse.Namespace:
     add("--guests", type=int, default=os.cpu_count() or 1, metavar="N", help="at once (default: one per processor)")
     add("--save", action="store_true", help="go on after the last seed in Documentation/campaign.json, and add to it")
     add("--ledger", action="store_true", help="only print what is in there")
+    add("--shrink", type=int, default=0, metavar="SEED", help="find the least of this session that does harm")
     add("--coverage", action="store_true", help="tell which lines of the driver have run; in one guest, slower")
     add("--show", action="store_true", help="only print what the sessions do")
     options = parser.parse_args()

@@ -23,6 +23,8 @@ _PLACE = re.compile(r"^\S+ at (\S+:\d+)", re.MULTILINE)
 _STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])? ?")
 # Lines after a headline in which its stack is looked for.
 _REPORT = 60
+# Lines from a bad access to the word that it was fatal.
+_FATAL = 10
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,24 @@ class Finding:
 def findings(console: str) -> list[Finding]:
     """The places of trouble in a piece of console, each once."""
     lines = [_STAMP.sub("", line) for line in console.splitlines()]
+    heads = _heads(lines)
     found: dict[Finding, None] = {}
-    for number, line in enumerate(lines):
-        if not _HEADLINE.search(line) or "Kernel panic" in line and found:
-            continue
-        headline = _NOISE.sub("*", line).strip()[:160]
-        found[finding(headline, lines[number + 1 : number + _REPORT])] = None
+    for head, following in zip(heads, [*heads, len(lines)][1:], strict=True):
+        headline = _NOISE.sub("*", lines[head]).strip()[:160]
+        found[finding(headline, lines[head + 1 : min(following, head + _REPORT)])] = None
     return list(found)
+
+
+def _heads(lines: list[str]) -> list[int]:
+    """Where reports begin. What only says that the last one was fatal is a part of it."""
+    heads: list[int] = []
+    for number, line in enumerate(lines):
+        if not _HEADLINE.search(line):
+            continue
+        if heads and ("Kernel panic" in line or "Oops: " in line and number - heads[-1] < _FATAL):
+            continue
+        heads.append(number)
+    return heads
 
 
 def finding(headline: str, report: list[str]) -> Finding:

@@ -44,11 +44,16 @@ def next_seed(slices: list[Slice], driver: str, kernel: str) -> int:
     return max(ends, default=1)
 
 
-def slice_of(verdict: Verdict, spec: Spec, first: int) -> Slice:
-    """What a campaign that began with the seed `first` has run without a gap."""
+def run_of(verdict: Verdict, first: int) -> int:
+    """How many seeds from `first` on were run without a gap: of several guests some are ahead."""
     count = 0
     while first + count in verdict.done:
         count += 1
+    return count
+
+
+def slice_of(verdict: Verdict, spec: Spec, first: int) -> Slice:
+    """What a campaign that began with the seed `first` has run without a gap."""
     return {
         "driver": verdict.driver,
         "kernel": spec.kernel.name,
@@ -56,7 +61,7 @@ def slice_of(verdict: Verdict, spec: Spec, first: int) -> Slice:
         "commit": os.environ.get("CAMPAIGN_COMMIT", "unknown"),
         "generator": generator(),
         "first": first,
-        "count": count,
+        "count": run_of(verdict, first),
         "seconds": round(verdict.seconds),
         "recovered": verdict.recovered,
         "reloaded": verdict.reloaded,

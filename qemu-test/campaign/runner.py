@@ -159,6 +159,19 @@ class Campaign:
             self._give_up()
         return self.verdict
 
+    def __enter__(self) -> "Campaign":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._give_up()
+
+    def only(self, what: Session) -> Verdict:
+        """What comes of one session alone."""
+        self.verdict = Verdict(self._spec.driver)
+        self._session(what)
+        self.verdict.done.add(what.seed)
+        return self.verdict
+
     def _session(self, what: Session, again: bool = True) -> None:
         guest = self._ready()
         mark = len(guest.console.text())

@@ -41,6 +41,7 @@ def run(report: Report) -> None:
         ("every-row-has-a-test", every_row_has_a_test),
         ("bench-evaluation", bench_evaluation),
         ("selftests-evaluation", selftests_evaluation),
+        ("campaign-evaluation", campaign_evaluation),
     ):
         if report.wants(name):
             report.run(name, function)
@@ -138,6 +139,12 @@ def every_row_has_a_test() -> None:
 def bench_evaluation() -> str:
     """The bench turns counts into figures as it should."""
     return output_of([sys.executable, "-m", "unittest", "discover", "bench/tests"], paths.PROJECT)
+
+
+def campaign_evaluation() -> str:
+    """Seeds, findings and the ledger of a campaign are what they should be."""
+    directory = "qemu-test/campaign/tests"
+    return output_of([sys.executable, "-m", "unittest", "discover", directory], paths.PROJECT)
 
 
 def selftests_evaluation() -> str:

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Tests of what a campaign makes of seeds and consoles. Run: python3 -m unittest discover qemu-test/campaign/tests"""
+
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from campaign import ledger  # noqa: E402
+from campaign.findings import findings  # noqa: E402
+from campaign.runner import Verdict  # noqa: E402
+from campaign.sessions import session  # noqa: E402
+from campaign.shrink import parts  # noqa: E402
+
+CONSOLE = """\
+[   12.345678] BUG: KASAN: slab-use-after-free in poll+0x123/0x400 [fbnic]
+[   12.345678] Read of size 8 at addr ffff888012345678 by task ksoftirqd/0/14
+[   12.345678] Call Trace:
+[   12.345678]  dump_stack_lvl+0x5d/0x80
+[   12.345678]  poll+0x123/0x400 [fbnic]
+[   12.345678]  ? guess+0x1/0x2 [fbnic]
+[   12.345678]  irq+0x4/0x10 [fbnic]
+"""
+
+
+class Findings(unittest.TestCase):
+    """A console with trouble in it."""
+
+    def test_the_same_place_is_one_finding(self) -> None:
+        again = CONSOLE.replace("ffff888012345678", "ffff888087654321").replace("12.345678", "99.000001")
+        found = findings(CONSOLE + again)
+        self.assertEqual([finding.frames for finding in found], [("poll", "irq")])
+        self.assertEqual(found[0].offsets, ("poll+0x123/0x400", "irq+0x4/0x10"))
+
+    def test_another_place_is_another_finding(self) -> None:
+        self.assertEqual(len(findings(CONSOLE + CONSOLE.replace("poll", "clean"))), 2)
+
+    def test_what_is_fatal_is_one_finding(self) -> None:
+        oops = """\
+BUG: kernel NULL pointer dereference, address: 0000000000000010
+#PF: supervisor write access in kernel mode
+Oops: Oops: 0002 [#1] SMP
+RIP: 0010:build+0x10/0x20
+Call Trace:
+ poll+0x1/0x2 [fbnic]
+Kernel panic - not syncing: Fatal exception in interrupt
+"""
+        self.assertEqual([finding.frames for finding in findings(oops)], [("poll",)])
+
+    def test_a_quiet_console_has_none(self) -> None:
+        self.assertEqual(findings("[    1.0] fbnic 0000:01:00.0: link up\n"), [])
+
+
+class Sessions(unittest.TestCase):
+    """What seeds stand for."""
+
+    def test_a_seed_always_stands_for_the_same(self) -> None:
+        self.assertEqual(session(17), session(17))
+        self.assertNotEqual(session(17).requests, session(18).requests)
+
+    def test_parts_begin_small_and_end_whole(self) -> None:
+        for seed in range(1, 50):
+            whole = session(seed)
+            tried = list(parts(whole))
+            sizes = [len(part.requests) + len(part.activities) for part in tried]
+            self.assertEqual(sizes, sorted(sizes))
+            self.assertEqual(tried[-1], whole)
+            self.assertTrue(all(part.requests[0] == f"seed {seed}" for part in tried))
+
+
+class Ledger(unittest.TestCase):
+    """Slices of a campaign."""
+
+    def test_a_campaign_goes_on_where_it_ended(self) -> None:
+        slices = [self.slice(1, 10), self.slice(11, 5)]
+        self.assertEqual(ledger.next_seed(slices, "rust", "debug"), 16)
+        self.assertEqual(ledger.next_seed(slices, "c", "debug"), 1)
+        changed = [one | {"generator": "another"} for one in slices]
+        self.assertEqual(ledger.next_seed(changed, "rust", "debug"), 1)
+
+    def test_a_gap_ends_a_slice(self) -> None:
+        self.assertEqual(ledger.run_of(Verdict("rust", done={5, 6, 8}), 5), 2)
+        self.assertEqual(ledger.run_of(Verdict("rust", done={6}), 5), 0)
+
+    def test_what_is_saved_is_read_again(self) -> None:
+        slices = [self.slice(1, 3) | {"findings": [{"times": 1, "seeds": [2], "what": "BUG", "at": []}]}]
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "campaign.json"
+            ledger.save(slices, path)
+            self.assertEqual(ledger.load(path), slices)
+
+    def slice(self, first: int, count: int) -> ledger.Slice:
+        """A slice without a finding."""
+        names = {"driver": "rust", "kernel": "debug", "generator": ledger.generator()}
+        return names | {"first": first, "count": count, "findings": []}
+
+
+if __name__ == "__main__":
+    unittest.main()
