@@ -154,12 +154,13 @@ def _parse() -> argparse.Namespace:
 def _in_guests(report: Report, drivers: list[str]) -> None:
     """Runs the tests of all drivers at the same time, in a guest per driver and processor.
 
-    A guest often only waits, so that makes good use of the processors.
+    A guest often only waits, so that makes good use of the processors. One with a slow kernel is busy.
     """
     wanted = {driver: _wanted(report, driver) for driver in drivers}
     if not any(wanted.values()):
         return
     accelerator = accel.choose()
+    most = _MOST_GUESTS if kernels.chosen().slowness == 1 else 1
     names = " and ".join(driver for driver in drivers if wanted[driver])
     report.heading(f"Tests in the guest, {names} driver, {kernels.chosen().name} kernel ({accelerator.upper()})")
     results: multiprocessing.Queue = multiprocessing.Queue()
@@ -167,7 +168,7 @@ def _in_guests(report: Report, drivers: list[str]) -> None:
     for driver, tests in wanted.items():
         groups = _by_file(tests)
         todo: multiprocessing.Queue = multiprocessing.Queue()
-        guests = min(len(groups), os.cpu_count() or 1, _MOST_GUESTS)
+        guests = min(len(groups), os.cpu_count() or 1, most)
         for group in groups + [None] * guests:
             todo.put(group)
         for number in range(1, guests + 1):
