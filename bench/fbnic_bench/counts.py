@@ -8,9 +8,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# A function reached from outside the module less often than this per packet is no part of the
-# data path: it is the driver's periodic work, or a configuration call.
-ROOT_CALLS_PER_PACKET = 1 / 2000
 # Names of the entry points that the stack calls for a poll. One poll may handle thousands of
 # packets, so these belong to the data path however rarely they are called.
 POLL = re.compile(r"poll", re.IGNORECASE)
@@ -31,6 +28,8 @@ class Report:
     counts: dict[int, int]
     # Destination of those instructions that may be calls.
     targets: dict[int, int]
+    # How often an instruction of a module has read a device.
+    reads: dict[int, int] = field(default_factory=dict)
 
 
 def read_reports(path: Path, offset: int) -> tuple[list[Report], int]:
@@ -49,8 +48,11 @@ def read_reports(path: Path, offset: int) -> tuple[list[Report], int]:
         elif words[0] != "end":
             address = int(words[0], 16)
             reports[-1].counts[address] = int(words[1], 16)
-            if len(words) > 2:
-                reports[-1].targets[address] = int(words[2], 16)
+            for word in words[2:]:
+                if word.startswith("r"):
+                    reports[-1].reads[address] = int(word[1:], 16)
+                else:
+                    reports[-1].targets[address] = int(word, 16)
     return reports, offset + end
 
 
@@ -96,6 +98,8 @@ class Function:
     symbol: Symbol
     instructions: int = 0
     calls: int = 0
+    # Reads of a device by this function itself, if it is a module's.
+    reads: int = 0
     # Calls by this function, by callee; calls through pointers all go to POINTER.
     callees: dict[Symbol, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -107,6 +111,7 @@ def by_function(report: Report, symbols: Symbols) -> dict[Symbol, Function]:
         symbol = symbols.at(address)
         function = functions.setdefault(symbol, Function(symbol))
         function.instructions += count
+        function.reads += report.reads.get(address, 0)
         if address == symbol.address:
             function.calls = count
         target = report.targets.get(address)
@@ -120,17 +125,17 @@ def by_function(report: Report, symbols: Symbols) -> dict[Symbol, Function]:
     return functions
 
 
-def data_path(functions: dict[Symbol, Function], module: str, packets: int) -> set[Symbol]:
-    """The module's functions that handle packets: those called from outside about as often as
-    packets pass, polls, and all that they call within the module."""
+def data_path(functions: dict[Symbol, Function], module: str, least: float) -> set[Symbol]:
+    """The module's functions that handle packets: those called from outside more than `least`
+    times, which the driver's periodic work is not, polls, and all that they call within the module.
+    """
     own = {s: f for s, f in functions.items() if s.module == module}
     inside: dict[Symbol, int] = defaultdict(int)
     for function in own.values():
         for callee, count in function.callees.items():
             inside[callee] += count
-    limit = max(5, packets * ROOT_CALLS_PER_PACKET)
     outside = {s: f.calls - inside[s] for s, f in own.items()}
-    todo = [s for s, n in outside.items() if n > limit or n > 0 and POLL.search(s.name)]
+    todo = [s for s, n in outside.items() if n > least or n > 0 and POLL.search(s.name)]
     reached: set[Symbol] = set()
     while todo:
         symbol = todo.pop()

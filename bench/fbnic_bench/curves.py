@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import workloads
-from .counting import MODERATION, Bench, CountingGuest, Sample
+from .counting import MODERATION, Bench, CountingGuest
 from .nics import Link, Nic
-from .workloads import Workload
+from .workloads import Bursts, Sender, Workload
 
-# Packets of one point. What one poll costs is spread over less of them than in the table of rows.
-COUNT = 3000
-# A ring that is smaller than what arrives between two polls loses some, and that is part of the
-# curve; so is a gap of this many nanoseconds between frames.
-GAP = 20000
+# Bursts of one point.
+BURSTS = 12
+# The longest burst, in packets and in bytes.
+LENGTH, BYTES = 128, 150_000
 # Processors of the guest for the curve over queues: a driver gets one vector for each, and queues
 # beyond share them.
 QUEUE_CPUS = 4
@@ -39,17 +38,12 @@ class Curve:
     workload: Callable[[int], Workload]
 
 
-def _work(run: Callable[[Link, int], None], receive: bool, share: float = 0.5) -> Workload:
-    return Workload("", "", COUNT, run, "rx_packets" if receive else "", share)
-
-
-def _flows(number: int) -> dict[str, object]:
-    """Makes pktgen count the source port up from one packet to the next."""
-    return {"udp_src_min": 1024, "udp_src_max": 1024 + number, "udp_dst_min": 9, "udp_dst_max": 9}
+def _work(run: Sender, receive: bool, length: int = LENGTH) -> Workload:
+    return Workload("", "", Bursts(min(length, LENGTH), BURSTS), run, "rx_packets" if receive else "")
 
 
 def _jumbo(link: Link) -> None:
-    """Lets frames of 9,014 bytes pass, and holds interrupts back as for the table of rows."""
+    """Lets frames of 9,014 bytes pass."""
     link.guest.check(f"far_up 9000 && ip link set {link.near} mtu 9000")
     _settle(link)
     _moderate(link)
@@ -58,14 +52,11 @@ def _jumbo(link: Link) -> None:
 def _standard(link: Link) -> None:
     link.guest.check(f"far_up 1500 && ip link set {link.near} mtu 1500")
     _settle(link)
-
-
-def _moderated(link: Link) -> None:
-    _standard(link)
     _moderate(link)
 
 
 def _moderate(link: Link) -> None:
+    """Holds interrupts back as for the table of rows."""
     if not link.prepare(MODERATION):
         raise workloads.Unsupported("cannot hold interrupts back")
 
@@ -104,7 +95,7 @@ CURVES = [
         points=SIZES,
         begin=_jumbo,
         prepare=_as_it_is,
-        workload=lambda size: _work(workloads.tx(size), receive=False),
+        workload=lambda size: _work(workloads.tx(size), receive=False, length=BYTES // size),
     ),
     Curve(
         name="rx-size",
@@ -113,7 +104,7 @@ CURVES = [
         points=SIZES,
         begin=_jumbo,
         prepare=_as_it_is,
-        workload=lambda size: _work(workloads.rx(size), receive=True),
+        workload=lambda size: _work(workloads.rx(size), receive=True, length=BYTES // size),
     ),
     Curve(
         name="tx-ring",
@@ -131,16 +122,17 @@ CURVES = [
         points=RINGS,
         begin=_standard,
         prepare=_rings("rx % rx-mini % rx-jumbo %"),
-        workload=lambda _: _work(workloads.rx(60, delay=GAP), receive=True, share=0.1),
+        # A ring has to take a burst whole, as nobody empties it meanwhile.
+        workload=lambda entries: _work(workloads.rx(60), receive=True, length=entries * 3 // 4),
     ),
     Curve(
         name="rx-flows",
         title="Rx 60 B, by number of UDP flows",
         axis="flows",
         points=FLOWS,
-        begin=_moderated,
+        begin=_standard,
         prepare=_as_it_is,
-        workload=lambda number: _work(workloads.rx(60, **_flows(number)), receive=True),
+        workload=lambda number: _work(workloads.rx(60, number), receive=True),
     ),
 ]
 QUEUES = Curve(
@@ -150,16 +142,15 @@ QUEUES = Curve(
     points=(1, 2, 4, 8, 16, 32, 64, 128),
     begin=_standard,
     prepare=_as_it_is,
-    workload=lambda _: _work(
-        workloads.rx(60, delay=GAP, **_flows(FLOWS_OF_QUEUES)), receive=True
-    ),
+    workload=lambda _: _work(workloads.rx(60, FLOWS_OF_QUEUES), receive=True),
 )
 BY_NAME = {curve.name: curve for curve in (*CURVES, QUEUES)}
 
 
-def _kept(sample: Sample) -> dict[str, float]:
+def _point(bench: Bench, workload: Workload) -> dict[str, float]:
+    sample = bench.sample(workload)
     kept = {name: sample.figures.get(name, 0.0) for name in FIGURES}
-    kept["frames lost"] = max(0.0, 1 - sample.packets / COUNT)
+    kept["frames lost"] = max(0.0, 1 - sample.packets / workload.bursts.packets)
     return kept
 
 
@@ -170,7 +161,7 @@ def measure(guest: CountingGuest, nic: Nic, chosen: list[Curve]) -> Iterator[tup
             curve.begin(bench.link)
             for point in curve.points:
                 curve.prepare(bench.link, point)
-                yield curve.name, point, _kept(bench.sample(curve.workload(point)))
+                yield curve.name, point, _point(bench, curve.workload(point))
 
 
 def measure_queues(guest: CountingGuest, nic: Nic) -> Iterator[tuple[int, dict]]:
@@ -184,7 +175,7 @@ def measure_queues(guest: CountingGuest, nic: Nic) -> Iterator[tuple[int, dict]]
 
 def _queues(bench: Bench, number: int) -> dict[str, float]:
     opened = bench.link.reopen(number)
-    return _kept(bench.sample(QUEUES.workload(number))) | opened
+    return _point(bench, QUEUES.workload(number)) | opened
 
 
 def queue_guest(nics: list[Nic], emulator: Path, modules: dict[str, Path]) -> CountingGuest:

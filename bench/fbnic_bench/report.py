@@ -12,10 +12,13 @@ FIGURES = (
     "page_pool allocations",
     "page_pool fast path share",
     "page_pool slow path share",
+    "MMIO reads",
+    "MMIO writes",
+    "mailbox writes",
     "doorbells",
     "polls",
     "interrupts",
-    "instructions in all of the kernel",
+    "interrupts sent",
 )
 # NICs in the order in which they are shown.
 ORDER = ("rust", "c", "e1000e", "igb", "virtio")

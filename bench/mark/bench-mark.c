@@ -2,18 +2,21 @@
 /*
  * Runs one workload in the guest between two markers for the plugin tcg-count.
  *
- *   bench-mark window TAG SETTLE_MS FILE TEXT STATUS WORD
- *       Writes TEXT to FILE and waits until the file STATUS contains WORD. On a slow machine the
- *       write that starts pktgen returns before its thread has begun.
- *   bench-mark lso TAG SETTLE_MS IFACE DST_MAC SRC_IP DST_IP MSS PAYLOAD COUNT
- *       Sends COUNT TCP segments of PAYLOAD bytes for the NIC to cut into pieces of MSS bytes.
- *       Sequence numbers continue from one to the next, so that the receiver can merge them.
+ *   bench-mark pktgen TAG SETTLE_MS BURSTS PAUSE_MS IFACE COUNT FLOWS
+ *       Starts pktgen BURSTS times for COUNT packets from an interface that it knows. The UDP source
+ *       port goes on from one burst to the next, until there were FLOWS of them. FLOWS of 0 leaves
+ *       it to what pktgen was told.
+ *   bench-mark lso TAG SETTLE_MS BURSTS PAUSE_MS IFACE COUNT DST_MAC SRC_IP DST_IP MSS PAYLOAD
+ *       Sends COUNT TCP segments of PAYLOAD bytes for the NIC to cut into pieces of MSS bytes,
+ *       BURSTS times. Sequence numbers continue from one to the next, so that the receiver can merge
+ *       them.
  *   bench-mark report TAG
  *       Only the second marker, for all that has happened since the last one.
  *
- * Nothing but the workload happens between the markers: no other program is started. The second
- * marker waits for completions and packets that are still on their way, until the kernel has had no
- * work from any NIC for SETTLE_MS.
+ * Nothing but the workload happens between the markers: no other program is started. After each burst
+ * the kernel has had no work from any NIC for PAUSE_MS, and for SETTLE_MS before the second marker, so
+ * that no completion or packet is still on its way. A burst that is over before its first interrupt
+ * comes costs the same number of interrupts and polls however fast the machine is.
  */
 
 #include <arpa/inet.h>
@@ -43,6 +46,8 @@
 #define POLL_MS 20
 #define MAX_TRIES 3000
 #define MAX_SETTLES 100
+#define PKTGEN "/proc/net/pktgen/"
+#define FIRST_PORT 1024UL
 
 /* The tag is part of the instruction, so every tag needs an instruction of its own. */
 #define MARKER(tag) __asm__ volatile(".byte 0x0f, 0x1f, 0x84, 0x00, " #tag ", 0x49, 0x43, 0x50")
@@ -132,28 +137,81 @@ static void wait_quiet(unsigned long ms)
 	} while (after != before);
 }
 
-static int window(char **arg)
+static void write_text(const char *path, const char *text)
 {
-	unsigned int tag = number(arg[0], 1, TAG_MAX), tries = 0;
-	unsigned long ms = number(arg[1], 0, 60000);
-	size_t len = strlen(arg[3]);
-	int fd = open(arg[2], O_WRONLY);
+	int fd = open(path, O_WRONLY);
 	ssize_t done;
 
 	if (fd < 0)
-		err(1, "%s", arg[2]);
-	marker(TAG_RESTART);
-	done = write(fd, arg[3], len);
-	if (done < 0 || (size_t)done != len)
-		err(1, "write to %s", arg[2]);
-	while (!find(arg[4], arg[5])) {
+		err(1, "%s", path);
+	done = write(fd, text, strlen(text));
+	if (done < 0 || (size_t)done != strlen(text))
+		err(1, "write to %s", path);
+	close(fd);
+}
+
+/* One burst from an interface. On a slow machine "start" returns before pktgen's thread has begun. */
+static void start_pktgen(const char *status, unsigned long count)
+{
+	char text[64];
+	unsigned int tries = 0;
+
+	/* This also replaces the word about the last burst, which is looked for below. */
+	snprintf(text, sizeof(text), "count %lu\n", count);
+	write_text(status, text);
+	write_text(PKTGEN "pgctrl", "start\n");
+	while (!find(status, "usec,")) {
 		if (++tries > MAX_TRIES)
-			errx(1, "%s does not say %s", arg[4], arg[5]);
+			errx(1, "%s: pktgen does not end", status);
 		settle(POLL_MS);
 	}
-	wait_quiet(ms);
-	marker(tag);
-	close(fd);
+	if (!find(status, "Result: OK"))
+		errx(1, "%s: pktgen has failed", status);
+}
+
+static void first_flow(const char *status, unsigned long number)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "udp_src_min %lu\n", FIRST_PORT + number);
+	write_text(status, text);
+}
+
+/* What both workloads are told of their time. */
+struct plan {
+	unsigned int tag;
+	unsigned long settle_ms, bursts, pause_ms, count;
+	const char *iface;
+};
+
+static struct plan read_plan(char **arg)
+{
+	return (struct plan){
+		.tag = number(arg[0], 1, TAG_MAX),
+		.settle_ms = number(arg[1], 0, 60000),
+		.bursts = number(arg[2], 1, 100000),
+		.pause_ms = number(arg[3], 0, 60000),
+		.iface = arg[4],
+		.count = number(arg[5], 1, 10000000),
+	};
+}
+
+static int pktgen(char **arg)
+{
+	struct plan plan = read_plan(arg);
+	unsigned long flows = number(arg[6], 0, 60000), burst;
+	char status[sizeof(PKTGEN) + IFNAMSIZ];
+
+	snprintf(status, sizeof(status), PKTGEN "%s", plan.iface);
+	marker(TAG_RESTART);
+	for (burst = 0; burst < plan.bursts; burst++) {
+		if (flows)
+			first_flow(status, burst * plan.count % flows);
+		start_pktgen(status, plan.count);
+		wait_quiet(plan.pause_ms);
+	}
+	wait_quiet(plan.settle_ms);
+	marker(plan.tag);
 	return 0;
 }
 
@@ -196,22 +254,22 @@ static in_addr_t address(const char *text)
 static void fill_frame(struct frame *f, int fd, char **arg, size_t mss, size_t payload)
 {
 	struct ifreq request = { 0 };
-	struct ether_addr *mac = ether_aton(arg[3]);
+	struct ether_addr *mac = ether_aton(arg[6]);
 	size_t tcp_len = sizeof(f->tcp) + payload;
 
 	if (!mac)
-		errx(2, "%s: not a MAC address", arg[3]);
+		errx(2, "%s: not a MAC address", arg[6]);
 	memcpy(f->eth.ether_dhost, mac, ETH_ALEN);
-	strncpy(request.ifr_name, arg[2], IFNAMSIZ - 1);
+	strncpy(request.ifr_name, arg[4], IFNAMSIZ - 1);
 	if (ioctl(fd, SIOCGIFHWADDR, &request))
-		err(1, "%s", arg[2]);
+		err(1, "%s", arg[4]);
 	memcpy(f->eth.ether_shost, request.ifr_hwaddr.sa_data, ETH_ALEN);
 	f->eth.ether_type = htons(ETHERTYPE_IP);
 
 	f->ip = (struct iphdr){
 		.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_TCP,
 		.frag_off = htons(IP_DF), .tot_len = htons(sizeof(f->ip) + tcp_len),
-		.saddr = address(arg[4]), .daddr = address(arg[5]),
+		.saddr = address(arg[7]), .daddr = address(arg[8]),
 	};
 	f->ip.check = htons(~fold(add_words(0, &f->ip, sizeof(f->ip))));
 	f->tcp = (struct tcphdr){
@@ -249,25 +307,25 @@ static int open_packet_socket(const char *iface)
 static int lso(char **arg)
 {
 	static struct frame frame;
-	unsigned int tag = number(arg[0], 1, TAG_MAX);
-	unsigned long ms = number(arg[1], 0, 60000);
-	size_t mss = number(arg[6], 100, 9000), payload = number(arg[7], 1, MAX_PAYLOAD);
-	unsigned long count = number(arg[8], 1, 10000000), sent;
+	struct plan plan = read_plan(arg);
+	size_t mss = number(arg[9], 100, 9000), payload = number(arg[10], 1, MAX_PAYLOAD);
 	size_t len = offsetof(struct frame, payload) + payload;
-	int fd = open_packet_socket(arg[2]), error = 0;
+	unsigned long burst, sent, sequence = 1;
+	int fd = open_packet_socket(plan.iface);
 
 	fill_frame(&frame, fd, arg, mss, payload);
 	marker(TAG_RESTART);
-	for (sent = 0; sent < count && !error; sent++) {
-		frame.tcp.seq = htonl(1 + sent * payload);
-		if (send(fd, &frame, len, 0) < 0)
-			error = errno;
+	for (burst = 0; burst < plan.bursts; burst++) {
+		for (sent = 0; sent < plan.count; sent++) {
+			frame.tcp.seq = htonl(sequence);
+			sequence += payload;
+			if (send(fd, &frame, len, 0) < 0)
+				err(1, "segment %lu of burst %lu", sent, burst);
+		}
+		wait_quiet(plan.pause_ms);
 	}
-	wait_quiet(ms);
-	marker(tag);
-	errno = error;
-	if (error)
-		err(1, "segment %lu", sent);
+	wait_quiet(plan.settle_ms);
+	marker(plan.tag);
 	close(fd);
 	return 0;
 }
@@ -282,9 +340,9 @@ int main(int argc, char **argv)
 {
 	if (argc == 3 && !strcmp(argv[1], "report"))
 		return report(argv + 2);
-	if (argc == 8 && !strcmp(argv[1], "window"))
-		return window(argv + 2);
-	if (argc == 11 && !strcmp(argv[1], "lso"))
+	if (argc == 9 && !strcmp(argv[1], "pktgen"))
+		return pktgen(argv + 2);
+	if (argc == 13 && !strcmp(argv[1], "lso"))
 		return lso(argv + 2);
 	errx(2, "usage: see the head of bench-mark.c");
 }

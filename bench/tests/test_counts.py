@@ -42,21 +42,24 @@ class Counts(unittest.TestCase):
         self.assertEqual(self.function(0x2200).callees, {counts.POINTER: 900})
 
     def test_periodic_work_is_no_data_path(self) -> None:
-        path = counts.data_path(self.functions, "nic", 1000)
+        path = counts.data_path(self.functions, "nic", 5)
         self.assertEqual({s.name for s in path}, {"xmit", "helper"})
 
     def test_a_poll_is_on_the_data_path_however_rare(self) -> None:
         symbols = counts.Symbols("1000 core\n2000 nic_poll [nic]\n2100 clean [nic]\n2200 probe [nic]")
         report = counts.Report({0x2000: 2, 0x2010: 2, 0x2100: 2, 0x2200: 2}, {0x2010: 0x2100})
-        path = counts.data_path(counts.by_function(report, symbols), "nic", 10000)
+        path = counts.data_path(counts.by_function(report, symbols), "nic", 5)
         self.assertEqual({s.name for s in path}, {"nic_poll", "clean"})
 
     def test_reports_are_read_once_and_whole(self) -> None:
         with tempfile.NamedTemporaryFile() as file:
             path = Path(file.name)
-            path.write_text("mark 1 0\n10 a\n20 2 30\nend\nmark 1 0\n10")
+            path.write_text("mark 1 0\n10 a\n20 2 30\n24 3 r1\n28 4 40 r2\nend\nmark 1 0\n10")
             reports, offset = counts.read_reports(path, 0)
-            self.assertEqual([(r.counts, r.targets) for r in reports], [({16: 10, 32: 2}, {32: 48})])
+            self.assertEqual(len(reports), 1)
+            self.assertEqual(reports[0].counts, {0x10: 10, 0x20: 2, 0x24: 3, 0x28: 4})
+            self.assertEqual(reports[0].targets, {0x20: 0x30, 0x28: 0x40})
+            self.assertEqual(reports[0].reads, {0x24: 1, 0x28: 2})
             self.assertEqual(counts.read_reports(path, offset)[0], [])
 
     def test_overflow_is_an_error(self) -> None:

@@ -43,6 +43,8 @@ pub struct U64 {
 
 /// `QEMU_PLUGIN_INLINE_ADD_U64`: the only inline operation used here.
 pub const INLINE_ADD_U64: c_int = 0;
+/// `QEMU_PLUGIN_MEM_R`: reads of memory.
+pub const MEM_R: c_int = 1;
 /// `QEMU_PLUGIN_CB_NO_REGS`: the callback does not look at guest registers.
 pub const CB_NO_REGS: c_int = 0;
 
@@ -50,6 +52,14 @@ pub const CB_NO_REGS: c_int = 0;
 pub type TransCb = unsafe extern "C" fn(tb: *mut Tb, user: *mut c_void);
 /// Called when an instruction is executed.
 pub type ExecCb = unsafe extern "C" fn(vcpu: c_uint, user: *mut c_void);
+/// Called after an access to memory at virtual address `vaddr`; `info` tells of its kind.
+pub type MemCb = unsafe extern "C" fn(vcpu: c_uint, info: u32, vaddr: u64, user: *mut c_void);
+
+/// Where in the machine an access went. Valid during the callback only.
+#[repr(C)]
+pub struct Hwaddr {
+    _opaque: [u8; 0],
+}
 
 unsafe extern "C" {
     /// Registers a callback for every translation from now on.
@@ -79,6 +89,18 @@ unsafe extern "C" {
     /// Has generated code call `cb` before the instruction.
     #[link_name = "qemu_plugin_register_vcpu_insn_exec_cb"]
     pub fn register_insn_exec_cb(insn: *mut Insn, cb: ExecCb, flags: c_int, user: *mut c_void);
+
+    /// Has generated code call `cb` after each access of kind `rw` that the instruction makes.
+    #[link_name = "qemu_plugin_register_vcpu_mem_cb"]
+    pub fn register_mem_cb(insn: *mut Insn, cb: MemCb, flags: c_int, rw: c_int, user: *mut c_void);
+
+    /// Finds where an access went; null when it is not known.
+    #[link_name = "qemu_plugin_get_hwaddr"]
+    pub fn get_hwaddr(info: u32, vaddr: u64) -> *const Hwaddr;
+
+    /// Whether that is a device rather than memory.
+    #[link_name = "qemu_plugin_hwaddr_is_io"]
+    pub fn hwaddr_is_io(place: *const Hwaddr) -> bool;
 
     /// Allocates a zeroed scoreboard with elements of `size` bytes.
     #[link_name = "qemu_plugin_scoreboard_new"]

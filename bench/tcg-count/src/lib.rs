@@ -5,7 +5,8 @@
 //! idle one. From the count of single instructions everything else follows: instructions of a
 //! function are the sum over its addresses, calls of a function are the count of its first
 //! instruction, calls from one function to another are the count of the call instruction, whose
-//! target the report names.
+//! target the report names. Of a module's instructions it is also counted how often they read a
+//! device instead of memory.
 //!
 //! Load it with `-plugin libtcg_count.so,out=FILE`. With `from=0xADDRESS` only the kernel's
 //! instructions from there on are counted, for instance those of modules. The guest marks the
@@ -21,6 +22,7 @@ mod slots;
 use std::ffi::{c_char, c_int, c_uint, c_void, CStr, CString};
 use std::fs::File;
 use std::io::BufWriter;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use decode::MAX_INSN;
@@ -29,6 +31,8 @@ use slots::Slots;
 /// First address of the kernel's image; modules follow it. Both end where the addresses do.
 /// Counting begins here unless it is told otherwise.
 const KERNEL: u64 = 0xffff_ffff_8000_0000;
+/// Where the kernel puts modules, above itself.
+const MODULES: u64 = 0xffff_ffff_a000_0000;
 /// First address that user space cannot have.
 const USER_END: u64 = 1 << 47;
 /// Markers of this tag start afresh, others report.
@@ -43,6 +47,8 @@ pub static qemu_plugin_version: c_int = api::VERSION;
 struct Plugin {
     /// One counter per slot in the element of each vCPU.
     counters: *mut api::Scoreboard,
+    /// Reads of devices per slot. Rare, so all vCPUs share them.
+    reads: Box<[AtomicU64]>,
     /// First address of the kernel that is counted.
     from: u64,
     state: Mutex<State>,
@@ -72,6 +78,12 @@ impl Plugin {
         unsafe { api::u64_sum(self.counter(slot)) }
     }
 
+    fn device_reads(&self, slot: usize) -> u64 {
+        self.reads
+            .get(slot)
+            .map_or(0, |reads| reads.load(Ordering::Relaxed))
+    }
+
     /// Has the instruction counted, or watched for when it is a marker.
     ///
     /// # Safety
@@ -98,14 +110,25 @@ impl Plugin {
             // SAFETY: As above, and the counter lies within an element of a live scoreboard,
             // since `Slots` gives out numbers below `MAX_SLOTS` only.
             unsafe { api::register_insn_exec_inline(insn, api::INLINE_ADD_U64, counter, 1) };
+            if address >= MODULES {
+                let user = std::ptr::without_provenance_mut(slot);
+                // SAFETY: As above. The callback does not follow the pointer, it is a number.
+                unsafe {
+                    api::register_mem_cb(insn, on_read, api::CB_NO_REGS, api::MEM_R, user);
+                }
+            }
         }
     }
 
     fn mark(&self, tag: u8) {
         let State { slots, out } = &mut *self.state();
         if tag == RESTART {
-            slots.restart(|slot| self.count(slot));
-        } else if let Err(error) = slots.report(tag, |slot| self.count(slot), out) {
+            slots.restart(|slot| self.count(slot), |slot| self.device_reads(slot));
+            return;
+        }
+        let counts = |slot| self.count(slot);
+        let reads = |slot| self.device_reads(slot);
+        if let Err(error) = slots.report(tag, counts, reads, out) {
             log(&format!("tcg-count: cannot write the report: {error}"));
         }
     }
@@ -143,6 +166,23 @@ unsafe extern "C" fn on_translation(tb: *mut api::Tb, _user: *mut c_void) {
 unsafe extern "C" fn on_marker(_vcpu: c_uint, user: *mut c_void) {
     if let (Some(plugin), Ok(tag)) = (PLUGIN.get(), u8::try_from(user.addr())) {
         plugin.mark(tag);
+    }
+}
+
+/// Called by QEMU after an instruction of a module has read. `user` is its slot.
+///
+/// # Safety
+///
+/// `info` and `vaddr` are those of an access that QEMU has just made on this vCPU.
+unsafe extern "C" fn on_read(_vcpu: c_uint, info: u32, vaddr: u64, user: *mut c_void) {
+    // SAFETY: The caller hands over what QEMU told it of the access.
+    let place = unsafe { api::get_hwaddr(info, vaddr) };
+    // SAFETY: What was just looked up is valid during this callback.
+    if place.is_null() || !unsafe { api::hwaddr_is_io(place) } {
+        return;
+    }
+    if let Some(reads) = PLUGIN.get().and_then(|p| p.reads.get(user.addr())) {
+        reads.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -219,6 +259,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
     if PLUGIN
         .set(Plugin {
             counters,
+            reads: (0..slots::MAX_SLOTS).map(|_| AtomicU64::new(0)).collect(),
             from,
             state,
         })

@@ -15,6 +15,8 @@ struct Slot {
     target: Option<u64>,
     /// The counter's value at the last report.
     seen: u64,
+    /// Reads of devices at the last report.
+    seen_reads: u64,
 }
 
 /// All instructions translated so far. The position of one is the number of its counter.
@@ -47,6 +49,7 @@ impl Slots {
             address,
             target,
             seen: 0,
+            seen_reads: 0,
         });
         self.by_address.insert(address, index);
         Some(index)
@@ -55,12 +58,14 @@ impl Slots {
     /// Writes a report of all counters that moved since the last one, and remembers them.
     ///
     /// One line per instruction, in hexadecimal: address, count and, for what may be a call, the
-    /// target, 0 when it is not known.
-    /// `mark TAG REFUSED` begins a report and `end` closes it.
+    /// target, 0 when it is not known; then `r` and how often it has read a device, if at all.
+    /// `mark TAG REFUSED` begins a report and `end` closes it. `count` and `reads` tell what the two
+    /// counters of a slot stand at.
     pub fn report(
         &mut self,
         tag: u8,
         count: impl Fn(usize) -> u64,
+        reads: impl Fn(usize) -> u64,
         out: &mut impl Write,
     ) -> io::Result<()> {
         writeln!(out, "mark {tag} {}", self.refused)?;
@@ -68,20 +73,30 @@ impl Slots {
             let now = count(index);
             let moved = now.wrapping_sub(slot.seen);
             slot.seen = now;
-            match (moved, slot.target) {
-                (0, _) => {}
-                (_, None) => writeln!(out, "{:x} {moved:x}", slot.address)?,
-                (_, Some(target)) => writeln!(out, "{:x} {moved:x} {target:x}", slot.address)?,
+            let now = reads(index);
+            let reads = now.wrapping_sub(slot.seen_reads);
+            slot.seen_reads = now;
+            if moved == 0 {
+                continue;
             }
+            write!(out, "{:x} {moved:x}", slot.address)?;
+            if let Some(target) = slot.target {
+                write!(out, " {target:x}")?;
+            }
+            if reads != 0 {
+                write!(out, " r{reads:x}")?;
+            }
+            writeln!(out)?;
         }
         writeln!(out, "end")?;
         out.flush()
     }
 
     /// Remembers all counters without a report.
-    pub fn restart(&mut self, count: impl Fn(usize) -> u64) {
+    pub fn restart(&mut self, count: impl Fn(usize) -> u64, reads: impl Fn(usize) -> u64) {
         for (index, slot) in self.slots.iter_mut().enumerate() {
             slot.seen = count(index);
+            slot.seen_reads = reads(index);
         }
     }
 }
@@ -92,7 +107,9 @@ mod tests {
 
     fn text(slots: &mut Slots, counts: &[u64]) -> String {
         let mut out = Vec::new();
-        slots.report(2, |i| counts[i], &mut out).unwrap();
+        slots
+            .report(2, |i| counts[i], |i| counts[i] / 10, &mut out)
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -101,8 +118,8 @@ mod tests {
         let mut slots = Slots::default();
         assert_eq!(slots.slot(0x10, None), Some(0));
         assert_eq!(slots.slot(0x20, Some(0x30)), Some(1));
-        slots.restart(|_| 5);
-        assert_eq!(text(&mut slots, &[5, 26]), "mark 2 0\n20 15 30\nend\n");
+        slots.restart(|_| 5, |_| 0);
+        assert_eq!(text(&mut slots, &[5, 26]), "mark 2 0\n20 15 30 r2\nend\n");
         assert_eq!(text(&mut slots, &[6, 26]), "mark 2 0\n10 1\nend\n");
     }
 
@@ -122,7 +139,7 @@ mod tests {
         }
         assert_eq!(slots.slot(u64::MAX, None), None);
         let mut out = Vec::new();
-        slots.report(0, |_| 0, &mut out).unwrap();
+        slots.report(0, |_| 0, |_| 0, &mut out).unwrap();
         assert_eq!(out, b"mark 0 1\nend\n");
     }
 }
