@@ -64,12 +64,13 @@ def findings(console: str) -> list[Finding]:
 
 
 def _heads(lines: list[str]) -> list[int]:
-    """Where reports begin. What only says that the last one was fatal is a part of it."""
+    """Where reports begin. What only says that the last one was fatal, or guesses why, is a part of it."""
     heads: list[int] = []
     for number, line in enumerate(lines):
         if not _HEADLINE.search(line):
             continue
-        if heads and ("Kernel panic" in line or "Oops: " in line and number - heads[-1] < _FATAL):
+        close = heads and number - heads[-1] < _FATAL
+        if heads and "Kernel panic" in line or close and ("Oops: " in line or line.startswith("KASAN: ")):
             continue
         heads.append(number)
     return heads

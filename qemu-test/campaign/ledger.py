@@ -12,7 +12,7 @@ from harness import paths
 from harness.hostile import ACTIVITIES
 from harness.vm import Spec
 
-from .runner import Verdict
+from .runner import DIED, LOST, Verdict
 from .sessions import session
 
 LEDGER = paths.PROJECT / "Documentation" / "campaign.json"
@@ -47,26 +47,26 @@ def next_seed(slices: list[Slice], driver: str, kernel: str) -> int:
 def run_of(verdict: Verdict, first: int) -> int:
     """How many seeds from `first` on were run without a gap: of several guests some are ahead."""
     count = 0
-    while first + count in verdict.done:
+    while first + count in verdict.ends:
         count += 1
     return count
 
 
 def slice_of(verdict: Verdict, spec: Spec, first: int) -> Slice:
     """What a campaign that began with the seed `first` has run without a gap."""
-    return {
+    end = first + run_of(verdict, first)
+    kept = Verdict(verdict.driver, {seed: how for seed, how in verdict.ends.items() if seed < end}, verdict.seconds)
+    head = {
         "driver": verdict.driver,
         "kernel": spec.kernel.name,
         "release": spec.kernel.release(),
         "commit": os.environ.get("CAMPAIGN_COMMIT", "unknown"),
         "generator": generator(),
         "first": first,
-        "count": run_of(verdict, first),
+        "count": end - first,
         "seconds": round(verdict.seconds),
-        "recovered": verdict.recovered,
-        "reloaded": verdict.reloaded,
-        "lost": verdict.lost,
-        "deaths": verdict.deaths,
+    }
+    return head | kept.counts() | {
         "findings": [
             {
                 "times": len(seeds),
@@ -95,14 +95,14 @@ def table(slices: list[Slice]) -> list[str]:
     lines = []
     for driver, kernel in sorted({(one["driver"], one["kernel"]) for one in slices}):
         mine = [one for one in slices if (one["driver"], one["kernel"]) == (driver, kernel)]
-        total = Counter({name: sum(one[name] for one in mine) for name in ("count", "seconds", "deaths", "lost")})
+        total = Counter({name: sum(one[name] for one in mine) for name in ("count", "seconds", DIED, LOST)})
         found: Counter[str] = Counter()
         for one in mine:
             for finding in one["findings"]:
                 found[f"{finding['what']} {' < '.join(finding['at'])}"] += finding["times"]
         lines.append(
             f"{driver}, {kernel} kernel: {total['count']} sessions in {total['seconds'] / 3600:.1f} h, "
-            f"{len(found)} findings, {total['deaths']} deaths of the host, {total['lost']} links lost"
+            f"{len(found)} findings, {total[DIED]} deaths of the host, {total[LOST]} links lost"
         )
         lines += [f"  {times:5} times  {what}" for what, times in found.most_common()]
     return lines

@@ -26,43 +26,44 @@ _PATIENCE, _PATIENCE_SLOW = 2, 0.4
 # How often a guest may fail to boot, which no device under test has a part in, before that is an error.
 _BOOTS = 3
 
+# How a session ends: packets pass again without help; once the driver has been loaded anew; not even then, and
+# the guest is given up; or the kernel has panicked or hangs.
+ENDS = RECOVERED, RELOADED, LOST, DIED = "recovered", "reloaded", "lost", "died"
+
 
 @dataclass
 class Verdict:
     """How the sessions of one driver ended."""
 
     driver: str
-    done: set[int] = field(default_factory=set)
-    """The seeds whose sessions were run."""
+    ends: dict[int, str] = field(default_factory=dict)
+    """How the session of each seed ended: one of ENDS."""
     seconds: float = 0
-    recovered: int = 0
-    """Packets passed again without help."""
-    reloaded: int = 0
-    """They passed after the driver had been loaded anew."""
-    lost: int = 0
-    """They did not even then; the guest was given up."""
-    deaths: int = 0
-    """The kernel panicked or hung."""
     found: dict[Finding, list[int]] = field(default_factory=dict)
     """Places of trouble with the seeds that led there."""
 
     @property
     def sessions(self) -> int:
         """How many were run."""
-        return len(self.done)
+        return len(self.ends)
 
     @property
     def clean(self) -> bool:
         """No input of the device did anything to the host."""
-        return not self.found and not self.deaths and not self.lost
+        return not self.found and not {LOST, DIED} & set(self.ends.values())
+
+    def counts(self) -> dict[str, int]:
+        """How many sessions ended in each way."""
+        return {end: list(self.ends.values()).count(end) for end in ENDS}
 
     def lines(self, module: Path) -> list[str]:
         """A report for people. `module` is the driver with its debug information."""
         rate = self.sessions / self.seconds if self.seconds else 0
-        ends = f"{self.recovered} recovered by themselves, {self.reloaded} after a new load, {self.lost} not at all"
+        counts = self.counts()
+        ends = f"{counts[RECOVERED]} recovered by themselves, {counts[RELOADED]} after a new load, "
         report = [
             f"{self.driver}: {self.sessions} sessions, {rate:.2f} per second, {len(self.found)} findings, "
-            f"{self.deaths} deaths of the host; {ends}"
+            f"{counts[DIED]} deaths of the host; {ends}{counts[LOST]} not at all"
         ]
         for trouble, seeds in self.found.items():
             shown = " ".join(map(str, seeds[:8])) + (" ..." if len(seeds) > 8 else "")
@@ -72,10 +73,8 @@ class Verdict:
 
     def add(self, other: "Verdict") -> None:
         """Adds what happened in another guest at the same time."""
-        self.done |= other.done
+        self.ends |= other.ends
         self.seconds = max(self.seconds, other.seconds)
-        for name in ("recovered", "reloaded", "lost", "deaths"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
         for trouble, seeds in other.found.items():
             self.found.setdefault(trouble, []).extend(seeds)
 
@@ -153,7 +152,6 @@ class Campaign:
         try:
             while time.monotonic() - start < seconds and (seed := next(seeds, None)) is not None:
                 self._session(session(seed))
-                self.verdict.done.add(seed)
                 self.verdict.seconds = time.monotonic() - start
         finally:
             self._give_up()
@@ -169,45 +167,38 @@ class Campaign:
         """What comes of one session alone."""
         self.verdict = Verdict(self._spec.driver)
         self._session(what)
-        self.verdict.done.add(what.seed)
         return self.verdict
 
     def _session(self, what: Session, again: bool = True) -> None:
         guest = self._ready()
         mark = len(guest.console.text())
-        dead = False
         try:
-            self._suffer(guest, what)
+            end = self._suffer(guest, what)
         except (GuestError, ControlError) as error:
             self._say(f"{what}: {str(error).splitlines()[0]}")
-            dead = True
+            end = DIED
             time.sleep(1)
         said = guest.console.text()[mark:]
-        if dead and again and STALE_BREAKPOINT in said:
+        if end == DIED and again and STALE_BREAKPOINT in said:
             self._say("QEMU had run a breakpoint that was gone; once more")
             self._give_up()
             return self._session(what, again=False)
         for trouble in findings(said):
             self._found(trouble, what)
-        if dead:
-            self.verdict.deaths += 1
+        self.verdict.ends[what.seed] = end
+        if end in (LOST, DIED):
             self._give_up()
 
-    def _suffer(self, guest: Guest, what: Session) -> None:
+    def _suffer(self, guest: Guest, what: Session) -> str:
         guest.run(f"echo 'session {what.seed}' >/dev/kmsg", 20)
         for request in what.requests:
             guest.control(request)
         for activity in what.activities:
             hostile.work(guest, activity, 60)
-        verdict = self.verdict
         patience = _PATIENCE if guest.spec.kernel.slowness == 1 else _PATIENCE_SLOW
         if hostile.recovers(guest, patience):
-            verdict.recovered += 1
-        elif hostile.reload(guest):
-            verdict.reloaded += 1
-        else:
-            verdict.lost += 1
-            raise GuestError("no packet passes even after a new load of the driver")
+            return RECOVERED
+        return RELOADED if hostile.reload(guest) else LOST
 
     def _found(self, trouble: Finding, what: Session) -> None:
         seeds = self.verdict.found.setdefault(trouble, [])
@@ -250,7 +241,7 @@ class Campaign:
             report = guest.run("is_loaded && unload_fbnic; no_leak", 60)
             if report.status:
                 lines = report.output.partition("unreferenced object")[2].splitlines()
-                last = session(max(self.verdict.done))
+                last = session(max(self.verdict.ends))
                 self._found(finding("kmemleak, in one of the sessions before", lines), last)
 
     def _give_up(self) -> None:

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from campaign import ledger  # noqa: E402
 from campaign.findings import findings  # noqa: E402
-from campaign.runner import Verdict  # noqa: E402
+from campaign.runner import RECOVERED, Verdict  # noqa: E402
 from campaign.sessions import session  # noqa: E402
 from campaign.shrink import parts  # noqa: E402
 
@@ -41,6 +41,7 @@ class Findings(unittest.TestCase):
         oops = """\
 BUG: kernel NULL pointer dereference, address: 0000000000000010
 #PF: supervisor write access in kernel mode
+KASAN: null-ptr-deref in range [0x0000000000000010-0x0000000000000017]
 Oops: Oops: 0002 [#1] SMP
 RIP: 0010:build+0x10/0x20
 Call Trace:
@@ -81,8 +82,8 @@ class Ledger(unittest.TestCase):
         self.assertEqual(ledger.next_seed(changed, "rust", "debug"), 1)
 
     def test_a_gap_ends_a_slice(self) -> None:
-        self.assertEqual(ledger.run_of(Verdict("rust", done={5, 6, 8}), 5), 2)
-        self.assertEqual(ledger.run_of(Verdict("rust", done={6}), 5), 0)
+        self.assertEqual(ledger.run_of(Verdict("rust", dict.fromkeys((5, 6, 8), RECOVERED)), 5), 2)
+        self.assertEqual(ledger.run_of(Verdict("rust", {6: RECOVERED}), 5), 0)
 
     def test_what_is_saved_is_read_again(self) -> None:
         slices = [self.slice(1, 3) | {"findings": [{"times": 1, "seeds": [2], "what": "BUG", "at": []}]}]
