@@ -213,7 +213,7 @@ def kernel_symbols(guest: Guest) -> str:
     kept = build.OUTPUT / f"kallsyms-{paths.kernel_release()}-{int(kernel.stat().st_mtime)}.gz"
     if not kept.exists():
         command = """awk '!/\\[/ && $2 ~ /[tTwW]/ {print $1, $3}' /proc/kallsyms | gzip | base64 -w0"""
-        kept.write_bytes(base64.b64decode(guest.check(command, 120)))
+        kept.write_bytes(base64.b64decode(guest.check(command, 400)))
     return gzip.decompress(kept.read_bytes()).decode()
 
 
