@@ -20,9 +20,10 @@ from .sessions import Session, session
 BATCH = 200
 # Seconds from one word about the progress to the next.
 _SILENCE = 30
-# Seconds packets may stay away before the driver is loaded anew; a slow kernel's seconds are longer already.
+# Seconds that packets may stay away before the driver is loaded anew, and that an activity may take, which is
+# longer than the kernel needs to complain of a task that hangs; a slow kernel's seconds are longer already.
 # Longer waits, and what helps short of a new load, are in the tests that look at recovery alone.
-_PATIENCE, _PATIENCE_SLOW = 2, 0.4
+_LIMITS, _LIMITS_SLOW = (2, 60), (0.4, 15)
 # How often a guest may fail to boot, which no device under test has a part in, before that is an error.
 _BOOTS = 3
 
@@ -190,12 +191,12 @@ class Campaign:
             self._give_up()
 
     def _suffer(self, guest: Guest, what: Session) -> str:
+        patience, longest = _LIMITS if guest.spec.kernel.slowness == 1 else _LIMITS_SLOW
         guest.run(f"echo 'session {what.seed}' >/dev/kmsg", 20)
         for request in what.requests:
             guest.control(request)
         for activity in what.activities:
-            hostile.work(guest, activity, 60)
-        patience = _PATIENCE if guest.spec.kernel.slowness == 1 else _PATIENCE_SLOW
+            hostile.work(guest, activity, longest)
         if hostile.recovers(guest, patience):
             return RECOVERED
         return RELOADED if hostile.reload(guest) else LOST

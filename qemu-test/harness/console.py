@@ -57,6 +57,10 @@ class Console:
         except FileNotFoundError:
             return ""
 
+    def size(self) -> int:
+        """Bytes so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
     def tail(self, lines: int = 30) -> str:
         """The last lines, for a report of a failure."""
         return "\n".join(self.text().splitlines()[-lines:])

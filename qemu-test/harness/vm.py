@@ -20,6 +20,10 @@ from .wire import Wire
 FAR_SLOT = 0x10
 
 
+# Bytes on the console before init starts; a debug kernel prints a tenth of it.
+_LONGEST_BOOT_LOG = 1 << 20
+
+
 class GuestError(Exception):
     """The guest, QEMU or the emulated NIC ended or hung."""
 
@@ -109,13 +113,23 @@ class Guest(Control):
             self._boot()
 
     def _boot(self) -> None:
+        most = self.console.size() + _LONGEST_BOOT_LOG
+        booting = True
+
+        def check() -> None:
+            self.check_alive()
+            # Under TCG a debug kernel now and then takes memory of its own for wild, again and again.
+            if booting and self.console.size() > most:
+                raise GuestError("the kernel complains without end")
+
         self.qemu = self._spawn(self.qemu_command(), "qemu")
         try:
-            self.agent = Agent(self._directory / "agent", self.check_alive)
+            self.agent = Agent(self._directory / "agent", check)
             self.agent.wait_ready(self._patience(self.spec.boot_timeout))
         except (AgentError, GuestError) as error:
             advice = "; KVM may not work here, ACCEL=tcg does without" if self.spec.accel == "kvm" else ""
             raise GuestError(f"{error} (booting{advice})") from error
+        booting = False
 
     def stop_qemu(self) -> None:
         """Ends QEMU without a word to the guest. The emulated NIC lives on."""
