@@ -19,7 +19,7 @@ _HEADLINE = re.compile(
 _NOISE = re.compile(r"\b(0x)?[0-9a-f]{8,16}\b|\b(CPU|PID|pid)[:#= ]*\d+|\d+\.\d+s?\b|#\d+|task \S+:\d+|\b\d{2,}\b")
 _FRAME = re.compile(r"^\s*(?:RIP: \d+:)?((\w[\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[(\w+)\])?")
 # What faddr2line says of a frame: the function and its place, after that those it was put into.
-_PLACE = re.compile(r"^\S+ at (\S+:\d+)", re.MULTILINE)
+_PLACE = re.compile(r"^(?: *\(inlined by\) )?\S+ at (\S+:\d+)", re.MULTILINE)
 _STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])? ?")
 # Lines after a headline in which its stack is looked for.
 _REPORT = 60
@@ -46,9 +46,10 @@ class Finding:
         for offset in self.offsets:
             command = ["bash", str(paths.PREFIX / "linux" / "scripts" / "faddr2line"), str(module), offset]
             said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-            if match := _PLACE.search(said):
-                path, _, line = match[1].rpartition(":")
-                found.append(f"{path.rpartition('/')[2]}:{line}")
+            places = _PLACE.findall(said)
+            # What the kernel's headers put into it says less.
+            own = [place for place in places if "fbnic" in place]
+            found += [place.rpartition("/")[2] for place in (own or places)[:1]]
         return found
 
 
