@@ -122,8 +122,8 @@ CURVES = [
         points=RINGS,
         begin=_standard,
         prepare=_rings("rx % rx-mini % rx-jumbo %"),
-        # A ring has to take a burst whole, as nobody empties it meanwhile.
-        workload=lambda entries: _work(workloads.rx(60), receive=True, length=entries * 3 // 4),
+        # Nobody empties a ring meanwhile, and one that fills up is looked after at once.
+        workload=lambda entries: _work(workloads.rx(60), receive=True, length=entries // 4),
     ),
     Curve(
         name="rx-flows",
