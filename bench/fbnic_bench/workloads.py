@@ -176,7 +176,7 @@ COUNTED = [
     Workload("rx-gro", "Rx TCP with GRO, 1502 B", MERGED, _lso("far", LARGE), "rx_packets"),
     Workload("xdp-drop", "Rx 60 B, XDP_DROP", RECEIVED, _xdp("drop", 60), PLACED),
     Workload("xdp-tx", "Rx 60 B, XDP_TX", RETURNED, _xdp("tx", 60), PLACED),
-    Workload("idle", "nothing to do, per second", Bursts(0), _nothing),
+    Workload("idle", "nothing to do, per turn of 1 s", Bursts(0), _nothing),
 ]
 BY_NAME = {workload.name: workload for workload in COUNTED}
 
