@@ -122,7 +122,7 @@ def _chosen(options: argparse.Namespace) -> list[nics.Nic]:
 
 def _measure(options: argparse.Namespace, results: Results) -> None:
     chosen = _chosen(options)
-    under_test = [nic for nic in chosen if not nic.model]
+    under_test = [nic for nic in chosen if nic.under_test]
     rows = options.rows.split(",") if options.rows else []
     started = time.monotonic()
 
@@ -134,13 +134,13 @@ def _measure(options: argparse.Namespace, results: Results) -> None:
     timed = [r for r in throughput.ROWS if not rows or r.name in rows]
     results.sizes = sizes.of_modules({nic.name: options.modules[nic.name] for nic in under_test})
     if "counts" in options.only and counted:
-        _count(options, results, under_test or chosen, counted, stopped)
+        _count(options, results, under_test or [nic for nic in chosen if nic.model], counted, stopped)
     if "curves" in options.only and drawn and under_test:
         _draw(options, results, under_test, drawn, stopped)
     if "queues" in options.only and under_test and (not rows or curves.QUEUES.name in rows):
         _draw_queues(options, results, under_test, stopped)
     if "throughput" in options.only and timed:
-        yardsticks = [n for n in (nics.E1000E, nics.IGB, nics.VIRTIO) if not options.drivers]
+        yardsticks = [n for n in (nics.PAIR, nics.E1000E, nics.IGB, nics.VIRTIO) if not options.drivers]
         everything = chosen + yardsticks
         for row, nic, value in throughput.run(
             everything, timed, options.rounds, options.seconds, options.emu, options.modules, stopped

@@ -5,6 +5,7 @@ The near end of each cable is in the guest's first network namespace, its far en
 namespace of its own. Only one near end is up at a time, and all use the same addresses.
 """
 
+import subprocess
 from dataclasses import dataclass
 
 from harness.vm import Guest
@@ -23,15 +24,21 @@ class Nic:
     module: str
     # QEMU's own device model; empty for the emulated NIC.
     model: str = ""
+    # 0 for the NIC under test; any other has a cable and a far end of its own.
     index: int = 0
+
+    @property
+    def under_test(self) -> bool:
+        """Whether this is the emulated NIC with one of the two drivers, on its cable to the usual far end."""
+        return self.index == 0
 
     @property
     def netns(self) -> str:
         """Namespace of the far end."""
-        return f"far{self.index}" if self.model else FBNIC_FAR
+        return FBNIC_FAR if self.under_test else f"far{self.index}"
 
     def mac(self, end: int) -> str:
-        """MAC address of the near (0) or far (1) end of one of QEMU's own."""
+        """MAC address of the near (0) or far (1) end of a cable of its own."""
         return f"02:00:00:00:{self.index:02x}:{end + 1:02x}"
 
     def qemu_args(self) -> list[str]:
@@ -57,7 +64,9 @@ C = Nic("c", "fbnic")
 E1000E = Nic("e1000e", "e1000e", "e1000e", 1)
 IGB = Nic("igb", "igb", "igb", 2)
 VIRTIO = Nic("virtio", "virtio_net", "virtio-net-pci", 3)
-ALL = {nic.name: nic for nic in (RUST, C, E1000E, IGB, VIRTIO)}
+# The Rust driver at both ends of a cable in memory, see pair.py.
+PAIR = Nic("pair", "fbnic", index=4)
+ALL = {nic.name: nic for nic in (RUST, C, PAIR, E1000E, IGB, VIRTIO)}
 
 _HELPERS = """
 by_mac() {
@@ -95,7 +104,6 @@ _FBNIC_UP = """
 ko=/guest/ko/{name}.ko
 for dep in $(modinfo -F depends $ko | tr ',' ' '); do modprobe $dep || fail "$dep"; done
 far_up 1500 || fail "no far end"
-[ -p /run/never ] || mkfifo /run/never
 begun=${{EPOCHREALTIME/./}}
 insmod $ko || fail "{name} does not load"
 until near=$(near_if); do
@@ -106,7 +114,7 @@ carrier=0
 until [ "$carrier" = 1 ]; do
 	read -r carrier </sys/class/net/$near/carrier 2>/dev/null
 	[ $((${{EPOCHREALTIME/./}} - begun)) -lt 30000000 ] || fail "no carrier"
-	read -r -t 0.002 <>/run/never
+	pause 0.002
 done
 took=$((${{EPOCHREALTIME/./}} - begun))
 cable_up >&2 || fail "{name} does not come up"
@@ -139,6 +147,8 @@ class Link:
     near: str
     # Time from loading the driver until there was a carrier; 0 for QEMU's own.
     probe_ms: float = 0.0
+    # The process that is the NIC; None for one of QEMU's own.
+    emulator: subprocess.Popen | None = None
 
     def far(self, command: str, timeout: float = 60) -> str:
         """Runs one program at the far end."""
@@ -194,4 +204,4 @@ def bring_up(guest: Guest, nic: Nic) -> Link:
         )
         return Link(guest, nic, guest.check(script, 90).split()[-1])
     took, near = guest.check(_FBNIC_UP.format(name=nic.name), 90).split()[-2:]
-    return Link(guest, nic, near, int(took) / 1000)
+    return Link(guest, nic, near, int(took) / 1000, guest.emulator)

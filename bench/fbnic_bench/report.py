@@ -21,7 +21,9 @@ FIGURES = (
     "interrupts sent",
 )
 # NICs in the order in which they are shown.
-ORDER = ("rust", "c", "e1000e", "igb", "virtio")
+ORDER = ("rust", "c", "pair", "e1000e", "igb", "virtio")
+# Those that are shown in relation to the pair of emulated NICs, whose cable is like theirs.
+LIKE_PAIR = ("e1000e", "igb", "virtio")
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -89,16 +91,18 @@ def by_function(results: Results, row: str, limit: int = 14) -> str:
 
 
 def rates(results: Results) -> str:
-    """Throughput and its ratios to the C driver and to QEMU's NICs."""
+    """Throughput, and the ratios to the C driver and to QEMU's NICs."""
     nics = names(results.throughput)
+    ratios = [("rust", nic) for nic in nics if nic not in ("rust", "pair")]
+    ratios += [("pair", nic) for nic in nics if nic in LIKE_PAIR and "pair" in nics]
     rows = []
     for name, by_nic in results.throughput.items():
         cells = [throughput.TITLES.get(name, name)]
         for nic in nics:
             values = by_nic.get(nic, [])
             cells.append(f"{number(median(values))} ±{spread(values) / 2:.0%}" if values else "-")
-        rows.append(cells + [_paired(by_nic, "rust", nic) for nic in nics if nic != "rust"])
-    return table(["throughput", *nics, *(f"rust/{n}" for n in nics if n != "rust")], rows)
+        rows.append(cells + [_paired(by_nic, a, b) for a, b in ratios])
+    return table(["throughput", *nics, *(f"{a}/{b}" for a, b in ratios)], rows)
 
 
 def _paired(by_nic: dict[str, list[float]], a: str, b: str) -> str:

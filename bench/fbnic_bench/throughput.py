@@ -7,6 +7,7 @@ Beside each rate stands the CPU time that QEMU and the emulated NIC spent per gi
 less than the rate when the machine has other work.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -19,7 +20,8 @@ from pathlib import Path
 from harness.vm import Guest, GuestError, Spec
 
 from . import build
-from .nics import FAR4, Link, Nic, bring_up
+from .nics import FAR4, PAIR, Link, Nic, bring_up
+from .pair import Pair
 
 RR = build.in_guest(build.RR)
 RR_PORT = 5210
@@ -104,9 +106,9 @@ def _cpu_seconds(process: subprocess.Popen | None) -> float:
 
 def _measure(link: Link, row: Row, seconds: int) -> Iterator[tuple[str, float]]:
     guest = link.guest
-    before = _cpu_seconds(guest.qemu), _cpu_seconds(guest.emulator)
+    before = _cpu_seconds(guest.qemu), _cpu_seconds(link.emulator)
     figures = row.measure(link, seconds)
-    qemu, model = _cpu_seconds(guest.qemu) - before[0], _cpu_seconds(guest.emulator) - before[1]
+    qemu, model = _cpu_seconds(guest.qemu) - before[0], _cpu_seconds(link.emulator) - before[1]
     gigabytes = figures.pop(PAYLOAD, 0) / 1e9
     for suffix, value in figures.items():
         yield f"{row.name}{suffix}", value
@@ -152,24 +154,40 @@ def run(
     stopped: Callable[[], bool],
 ) -> Iterator[tuple[str, str, float]]:
     """Yields row, NIC and value of each measurement, round by round."""
-    spec = Spec(
-        name="bench-throughput",
-        modules=modules,
-        emulator=emulator if any(not nic.model for nic in nics) else None,
-        files=[build.RR],
-        qemu_args=[arg for nic in nics for arg in nic.qemu_args()],
-    )
-    with Guest(spec) as guest:
+    with contextlib.ExitStack() as stack:
+        pair = stack.enter_context(Pair(emulator)) if PAIR in nics else None
+        spec = Spec(
+            name="bench-throughput",
+            modules=modules,
+            emulator=emulator if any(not nic.model for nic in nics) else None,
+            files=[build.RR],
+            qemu_args=[arg for nic in (*nics, *([pair] if pair else [])) for arg in nic.qemu_args()],
+        )
+        guest = stack.enter_context(Guest(spec))
+        if pair:
+            pair.keep_apart(guest)
         for number in range(rounds):
             for nic in nics if number % 2 == 0 else nics[::-1]:
                 if stopped():
                     return
-                link = bring_up(guest, nic)
-                if link.probe_ms:
-                    yield START, nic.name, link.probe_ms
-                time.sleep(0.5)
-                for row in rows:
-                    for name, value in _measure(link, row, seconds):
-                        yield name, nic.name, value
-                link.down()
+                with _up(guest, nic, pair) as link:
+                    if link.probe_ms:
+                        yield START, nic.name, link.probe_ms
+                    time.sleep(0.5)
+                    for row in rows:
+                        for name, value in _measure(link, row, seconds):
+                            yield name, nic.name, value
                 guest.check_healthy()
+
+
+@contextlib.contextmanager
+def _up(guest: Guest, nic: Nic, pair: Pair | None) -> Iterator[Link]:
+    """A NIC whose turn it is."""
+    if nic == PAIR and pair:
+        link = pair.bring_up(guest)
+        yield link
+        pair.take_down(link)
+    else:
+        link = bring_up(guest, nic)
+        yield link
+        link.down()

@@ -39,6 +39,14 @@ class Shown(unittest.TestCase):
             new.time("tcp-tx", "c", c)
         self.assertEqual(report.rates(new).split()[-1], "1.00")
 
+    def test_the_pair_is_compared_with_nics_that_have_such_a_cable(self) -> None:
+        new = Results("abc", "today", "7.3", "QEMU")
+        for nic, rate in (("rust", 80.0), ("pair", 120.0), ("e1000e", 100.0)):
+            new.time("tcp-tx", nic, rate)
+        lines = report.rates(new).splitlines()
+        self.assertEqual(lines[0].split()[-2:], ["rust/e1000e", "pair/e1000e"])
+        self.assertEqual(lines[-1].split()[-2:], ["0.80", "1.20"])
+
 
 class Kept(unittest.TestCase):
     """Results survive a file, and are compared by the figures that count."""
