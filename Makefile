@@ -86,8 +86,10 @@ help:
 	'                  make run takes rust, make test takes both' \
 	'KERNEL=stock|checked|debug  the kernel of the guest: that of Debian (the default); the same with' \
 	'                  all checks it offers switched on; or one built with KASAN, UBSAN, lockdep,' \
-	'                  kmemleak and fault injection, which takes half an hour once' \
+	'                  kmemleak and fault injection, which takes ten minutes once' \
 	'T=PATTERN         only the tests whose name contains PATTERN' \
+	'LOADS=N, STEP=N   how often loads-under-traffic loads (20); every how many-th allocation' \
+	'                  probe-without-memory lets fail (7)' \
 	'KDIR=DIR          build fbnic.ko for a prepared kernel tree of yours (needs CONFIG_RUST=y),' \
 	'                  with the compilers of this machine' \
 	'ACCEL=auto|tcg|kvm  how the guest runs: auto takes KVM when a trial boot has succeeded' \
