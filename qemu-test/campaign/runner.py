@@ -159,6 +159,7 @@ class Campaign:
             while time.monotonic() - start < seconds and (seed := next(seeds, None)) is not None:
                 self._session(session(seed))
                 self.verdict.seconds = time.monotonic() - start
+            self._take_leave()
         finally:
             self._give_up()
         return self.verdict
@@ -215,8 +216,7 @@ class Campaign:
     def _ready(self) -> Guest:
         """A guest whose driver works."""
         if self._guest and self._in_batch >= BATCH:
-            if self._looks_for_leaks:
-                self._leaks(self._guest)
+            self._take_leave()
             self._give_up()
         if not self._guest:
             if self._borrowed:
@@ -242,15 +242,26 @@ class Campaign:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _leaks(self, guest: Guest) -> None:
-        """Without the driver, none of the memory may be left that it had in the sessions of this guest."""
-        with contextlib.suppress(GuestError, ControlError):
+    def _take_leave(self) -> None:
+        """The driver can be unloaded, and none of the memory is left that it had in the sessions of this guest."""
+        guest = self._guest
+        if not guest or self._borrowed or not self.verdict.ends:
+            return
+        last = session(max(self.verdict.ends))
+        mark = len(guest.console.text())
+        try:
             guest.disarm()
-            report = guest.run("is_loaded && unload_fbnic; no_leak", 60)
-            if report.status:
-                lines = report.output.partition("unreferenced object")[2].splitlines()
-                last = session(max(self.verdict.ends))
-                self._found(finding("kmemleak, in one of the sessions before", lines), last)
+            guest.check("is_loaded || exit 0; unload_fbnic", 60)
+            report = guest.run("no_leak", 60) if self._looks_for_leaks else None
+        except (GuestError, ControlError) as error:
+            self._say(f"at the end of a guest: {error}")
+            self._found(finding("the driver stays, after one of the sessions before", []), last)
+            report = None
+        if report and report.status:
+            lines = report.output.partition("unreferenced object")[2].splitlines()
+            self._found(finding("kmemleak, after one of the sessions before", lines), last)
+        for trouble in findings(guest.console.text()[mark:]):
+            self._found(trouble, last)
 
     def _give_up(self) -> None:
         guest, self._guest = self._guest, None

@@ -5,14 +5,17 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from campaign import ledger  # noqa: E402
 from campaign.findings import findings  # noqa: E402
-from campaign.runner import RECOVERED, Verdict  # noqa: E402
+from campaign.runner import RECOVERED, Campaign, Verdict  # noqa: E402
 from campaign.sessions import session  # noqa: E402
 from campaign.shrink import parts  # noqa: E402
+from harness.agent import Result  # noqa: E402
+from harness.vm import GuestError, Spec  # noqa: E402
 
 CONSOLE = """\
 [   12.345678] BUG: KASAN: slab-use-after-free in poll+0x123/0x400 [fbnic]
@@ -69,6 +72,39 @@ class Sessions(unittest.TestCase):
             self.assertEqual(sizes, sorted(sizes))
             self.assertEqual(tried[-1], whole)
             self.assertTrue(all(part.requests[0] == f"seed {seed}" for part in tried))
+
+
+class Leaving(unittest.TestCase):
+    """What is looked at when the sessions of a guest are over."""
+
+    def test_a_clean_driver_leaves_nothing(self) -> None:
+        self.assertTrue(self.verdict(self.guest()).clean)
+
+    def test_memory_that_is_left_is_a_finding(self) -> None:
+        guest = self.guest()
+        guest.run.return_value = Result(1, "unreferenced object 0xffff888012345678 (size 64):\n  open+0x1/0x2 [fbnic]\n")
+        self.assertEqual([finding.frames for finding in self.verdict(guest).found], [("open",)])
+
+    def test_a_driver_that_stays_is_a_finding(self) -> None:
+        guest = self.guest()
+        guest.check.side_effect = GuestError("no answer")
+        self.assertFalse(self.verdict(guest).clean)
+
+    def test_what_the_kernel_says_of_an_unload_is_a_finding(self) -> None:
+        self.assertFalse(self.verdict(self.guest(["", "", "", CONSOLE])).clean)
+
+    def guest(self, consoles: list[str] | None = None) -> mock.Mock:
+        """A guest that says these on its console: twice in a session, twice when it ends."""
+        guest = mock.Mock()
+        guest.console.text.side_effect = consoles or [""] * 4
+        guest.run.return_value = Result(0, "")
+        return guest
+
+    def verdict(self, guest: mock.Mock) -> Verdict:
+        """The verdict of one session without harm in that guest."""
+        campaign = Campaign(Spec(driver="rust"), lambda _: None)
+        with mock.patch.multiple(campaign, _boot=lambda: guest, _suffer=lambda *_: RECOVERED):
+            return campaign.run(iter([1]), 60)
 
 
 class Ledger(unittest.TestCase):
