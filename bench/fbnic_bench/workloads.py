@@ -156,7 +156,7 @@ def _lso(end: str, payload: int) -> Sender:
 LARGE = 44 * 1448
 
 # How many packets fit into the time for which interrupts are held back, with as much to spare.
-SENT, FRAGMENTED, SEGMENTED, RECEIVED = Bursts(128), Bursts(48), Bursts(16), Bursts(192)
+SENT, FRAGMENTED, SEGMENTED, RECEIVED = Bursts(96), Bursts(48), Bursts(16), Bursts(192)
 # Each of these becomes 44 packets.
 MERGED = Bursts(4)
 # What one poll can take: how many are sent by the next one depends on how fast the NIC is.

@@ -53,3 +53,12 @@ find_cache
 PREFIX=$FBNIC_CACHE/v1
 SANDBOX=$PREFIX/sandbox
 STEPS=$PREFIX/steps
+
+# commit_of_tree: prints the commit, and whether anything but the documentation, which holds results,
+# differs from it.
+commit_of_tree() {
+	local commit
+	commit=$(git -C "$PROJECT" describe --always --abbrev=12 2>/dev/null) || commit=unknown
+	git -C "$PROJECT" diff --quiet HEAD -- ':!Documentation' 2>/dev/null || commit+=-dirty
+	printf '%s\n' "$commit"
+}
