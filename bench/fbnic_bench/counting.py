@@ -123,6 +123,7 @@ class CountingGuest:
     def loaded(self, nic: Nic) -> Iterator["Bench"]:
         """A driver that is loaded and up for the length of the block."""
         link = bring_up(self.guest, nic)
+        link.forget_neighbours()
         # Whatever is loaded later lies behind the driver and would be taken for its last function.
         self.guest.check("modprobe pktgen")
         modules = self.guest.check("""awk '/\\[/ && $2 ~ /[tT]/ {print $1, $3, $4}' /proc/kallsyms""")

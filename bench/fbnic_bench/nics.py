@@ -166,6 +166,11 @@ class Link:
         """MAC address of the near end."""
         return self.guest.check(f"cat /sys/class/net/{self.near}/address").strip()
 
+    def forget_neighbours(self) -> None:
+        """Both ends forget each other. Five seconds after a packet either would ask whether the other is still
+        there, in the midst of what is counted then."""
+        self.guest.check(f"ip neigh flush dev {self.near}; ip -n {self.nic.netns} neigh flush dev far0")
+
     def hold_back(self, microseconds: int) -> None:
         """Has the NIC hold interrupts back that long."""
         times = f"rx-usecs {microseconds} tx-usecs {microseconds}"
