@@ -40,7 +40,7 @@ def _run(driver: str, options: argparse.Namespace) -> Verdict:
     seeds = list(range(first, first + options.count))
 
     def keep(verdict: Verdict) -> None:
-        if options.save:
+        if options.save and ledger.run_of(verdict, first):
             ledger.save([*slices, ledger.slice_of(verdict, spec, first)])
 
     if options.coverage:
