@@ -69,6 +69,10 @@ class Console:
         """What is there by now is no trouble any more: who was to judge it has done so."""
         self._accepted = len(self.text())
 
+    def unjudged(self) -> str:
+        """All that has come since `accept`."""
+        return self.text()[self._accepted :]
+
     def trouble(self, allowed: tuple[str, ...] = ()) -> list[str]:
         """Lines since `accept` that no healthy run prints, but for those that match a pattern in `allowed`."""
         return [
@@ -81,7 +85,7 @@ class Console:
         """All lines but those of a boot that has got as far as its init."""
         pending: list[str] = []
         booting = False
-        for line in self.text()[self._accepted :].splitlines():
+        for line in self.unjudged().splitlines():
             if _BOOT.search(line):
                 booting = True
             if booting and READY in line:

@@ -98,10 +98,15 @@ class Session:
             reboots=True,
             tap=True,
         )
-        self.guest = Guest(spec)
-        self.guest.start()
-        self.guest.check("forget_leaks")
-        return self.guest
+        guest = Guest(spec)
+        try:
+            guest.start()
+            guest.check("forget_leaks")
+        except BaseException:
+            guest.stop()
+            raise
+        self.guest = guest
+        return guest
 
     def _keep(self, test: case.Case, guest: Guest, mark: int) -> None:
         log = paths.LOGS / f"{self.driver}-{test.name}.console"
