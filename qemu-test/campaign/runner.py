@@ -194,6 +194,9 @@ class Campaign:
             self._found(trouble, what)
         self.verdict.ends[what.seed] = end
         if end in (LOST, DIED):
+            # The next guest of this name begins a new log.
+            name = f"fuzz-{self._spec.driver}-seed-{what.seed}.console"
+            guest.console.path.with_name(name).write_text(guest.console.text())
             self._give_up()
 
     def _suffer(self, guest: Guest, what: Session) -> str:
