@@ -17,7 +17,7 @@ _HEADLINE = re.compile(
 )
 # Addresses, process numbers, times: what differs from one time to the next.
 _NOISE = re.compile(r"\b(0x)?[0-9a-f]{8,16}\b|\b(CPU|PID|pid)[:#= ]*\d+|\d+\.\d+s?\b|#\d+|task \S+:\d+|\b\d{2,}\b")
-_FRAME = re.compile(r"^\s*(?:RIP: \d+:)?((\w[\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[(\w+)\])?")
+_FRAME = re.compile(r"^\s*(RIP: \d+:)?((\w[\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[(\w+)\])?")
 # What faddr2line says of a frame: the function and its place, after that those it was put into.
 _PLACE = re.compile(r"^(?: *\(inlined by\) )?\S+ at (\S+:\d+)", re.MULTILINE)
 _STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[\s*[TC]\d+\])? ?")
@@ -33,7 +33,7 @@ class Finding:
 
     headline: str
     frames: tuple[str, ...]
-    """Functions, the innermost first: the first ones of the driver, or of all."""
+    """Functions, the innermost first: where the processor was, and the first ones of the driver, or of all."""
     offsets: tuple[str, ...] = field(default=(), compare=False)
     """Where in those of the driver, as the kernel prints it."""
 
@@ -80,5 +80,8 @@ def _heads(lines: list[str]) -> list[int]:
 def finding(headline: str, report: list[str]) -> Finding:
     """What is known from a headline and the lines after it."""
     frames = [match for line in report if (match := _FRAME.match(line))]
-    ours = [match for match in frames if match[3] == "fbnic"][:3]
-    return Finding(headline, tuple(match[2] for match in ours or frames[:3]), tuple(match[1] for match in ours))
+    ours = [match for match in frames if match[4] == "fbnic"][:3]
+    # Without it a mistake of the driver in what it called looks like one in an interrupt that came by.
+    at = [match for match in frames if match[1]][:1]
+    shown = [*at, *(match for match in ours if match not in at)] if ours else frames[:3]
+    return Finding(headline, tuple(match[3] for match in shown), tuple(match[2] for match in ours))

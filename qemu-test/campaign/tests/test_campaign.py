@@ -51,7 +51,7 @@ Call Trace:
  poll+0x1/0x2 [fbnic]
 Kernel panic - not syncing: Fatal exception in interrupt
 """
-        self.assertEqual([finding.frames for finding in findings(oops)], [("poll",)])
+        self.assertEqual([finding.frames for finding in findings(oops)], [("build", "poll")])
 
     def test_a_quiet_console_has_none(self) -> None:
         self.assertEqual(findings("[    1.0] fbnic 0000:01:00.0: link up\n"), [])
