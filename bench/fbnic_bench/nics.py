@@ -68,7 +68,25 @@ VIRTIO = Nic("virtio", "virtio_net", "virtio-net-pci", 3)
 PAIR = Nic("pair", "fbnic", index=4)
 ALL = {nic.name: nic for nic in (RUST, C, PAIR, E1000E, IGB, VIRTIO)}
 
-_HELPERS = """
+# What a NIC's two ends need, whoever made it.
+ENDS = """
+far_end() { # NETNS DEVICE
+	ip netns add $1
+	ip link set "$2" name far0 netns $1
+	ip -n $1 link set lo up
+	ip -n $1 addr add 192.0.2.2/24 dev far0
+	ip -n $1 link set far0 up
+}
+near_end() { # DEVICE: it is named once packets pass
+	ip addr add 192.0.2.1/24 dev $1
+	ip link set $1 up
+	wait_for 20 has_carrier $1 || fail "no carrier"
+	wait_for 10 ping -n -q -c 1 -W 1 192.0.2.2 || fail "no answer from the far end"
+	echo $1
+}
+"""
+
+_BY_MAC = """
 by_mac() {
 	local path
 	for path in /sys/class/net/*; do
@@ -76,26 +94,16 @@ by_mac() {
 	done
 	return 1
 }
-answers() { ping -n -q -c 1 -W 1 192.0.2.2; }
 """
 
 _PAIR_UP = """
 modprobe -a {module} e1000e
 wait_for 10 by_mac {near} || fail "no near end"
-near=$(by_mac {near})
 if ! ip netns list | grep -qw {netns}; then
 	wait_for 10 by_mac {far} || fail "no far end"
-	ip netns add {netns}
-	ip link set "$(by_mac {far})" name far0 netns {netns}
-	ip -n {netns} link set lo up
-	ip -n {netns} addr add 192.0.2.2/24 dev far0
-	ip -n {netns} link set far0 up
+	far_end {netns} "$(by_mac {far})"
 fi
-ip addr add 192.0.2.1/24 dev $near
-ip link set $near up
-wait_for 20 has_carrier $near || fail "no carrier"
-wait_for 10 answers || fail "no answer from the far end"
-echo $near
+near_end "$(by_mac {near})"
 """
 
 # Prints how many microseconds passed from the start of insmod until there was a carrier. Waits
@@ -204,7 +212,7 @@ class Link:
 def bring_up(guest: Guest, nic: Nic) -> Link:
     """Loads the driver and waits until the far end answers."""
     if nic.model:
-        script = _HELPERS + _PAIR_UP.format(
+        script = ENDS + _BY_MAC + _PAIR_UP.format(
             module=nic.module, near=nic.mac(0), far=nic.mac(1), netns=nic.netns
         )
         return Link(guest, nic, guest.check(script, 90).split()[-1])

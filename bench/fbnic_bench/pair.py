@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.vm import Guest, GuestError
 
-from .nics import PAIR, Link
+from .nics import ENDS, PAIR, Link
 
 # Both functions of the pair, by the ports they sit behind. Nobody but the pair's own turn may bind them,
 # or their drivers would have work to do in every other one.
@@ -43,16 +43,8 @@ insmod_with_deps /guest/ko/rust.ko || fail "rust does not load"
 set -- $(functions)
 wait_for 10 netdev_at $1 && wait_for 10 netdev_at $2 || fail "no network devices"
 near=$(netdev_at $1)
-ip netns add {netns}
-ip link set "$(netdev_at $2)" name far0 netns {netns}
-ip -n {netns} link set lo up
-ip -n {netns} addr add 192.0.2.2/24 dev far0
-ip -n {netns} link set far0 up
-ip addr add 192.0.2.1/24 dev $near
-ip link set $near up
-wait_for 20 has_carrier $near || fail "no carrier"
-wait_for 10 ping -n -q -c 1 -W 1 192.0.2.2 || fail "no answer from the far end"
-echo $near
+far_end {netns} "$(netdev_at $2)"
+near_end $near
 """
 
 # A device of a namespace that goes away would come back under the name it has there.
@@ -109,7 +101,7 @@ class Pair:
 
     def bring_up(self, guest: Guest) -> Link:
         """Loads the driver for the pair alone and waits until the far end answers."""
-        near = guest.check(_FUNCTIONS + _UP.format(netns=PAIR.netns), 90).split()[-1]
+        near = guest.check(ENDS + _FUNCTIONS + _UP.format(netns=PAIR.netns), 90).split()[-1]
         return Link(guest, PAIR, near, emulator=self.process)
 
     @staticmethod

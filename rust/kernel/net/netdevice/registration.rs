@@ -176,7 +176,6 @@ impl<T: Operations> Allocation<T> {
             (*dev).xdp_features = config.xdp_features;
             (*dev).min_mtu = config.mtu.0;
             (*dev).max_mtu = config.mtu.1;
-            (*dev).perm_addr[..6].copy_from_slice(&config.mac);
             bindings::dev_addr_mod(dev, 0, config.mac.as_ptr().cast(), 6);
             bindings::netif_carrier_off(dev);
             bindings::netif_tx_stop_all_queues(dev);
