@@ -128,6 +128,12 @@ DEEDS: dict[str, Chooser] = {
 }
 
 
+# How often an activity is chosen. A dump reads each of a hundred thousand registers, which takes as long as
+# ten other activities.
+_USUAL = 4
+_WEIGHTS = {"registers": 1}
+
+
 @dataclass(frozen=True)
 class Session:
     """One session: what the device does, in requests of its control socket, and what the host does."""
@@ -146,7 +152,8 @@ def session(seed: int) -> Session:
     requests = [f"seed {seed}"]
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         requests.append(_request(rng))
-    activities = rng.choices(tuple(ACTIVITIES), k=rng.choice((1, 1, 2)))
+    weights = [_WEIGHTS.get(name, _USUAL) for name in ACTIVITIES]
+    activities = rng.choices(tuple(ACTIVITIES), weights=weights, k=rng.choice((1, 1, 2)))
     return Session(seed, tuple(requests), tuple(activities))
 
 

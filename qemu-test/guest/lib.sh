@@ -67,8 +67,8 @@ has_carrier() {
 # insmod_with_deps FILE.ko [PARAMETER...]: loads the modules FILE.ko depends on, then FILE.ko.
 insmod_with_deps() {
 	local dep
-	for dep in $(modinfo -F depends "$1" | tr ',' ' '); do
-		modprobe "$dep" || return 1
+	for dep in $(modinfo -F depends "$1" | tr ',-' ' _'); do
+		[ -d "/sys/module/$dep" ] || modprobe "$dep" || return 1
 	done
 	insmod "$@"
 }

@@ -61,6 +61,11 @@ class Console:
         """Bytes so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
+    def note(self, text: str) -> None:
+        """Adds a line of the host's own. QEMU appends too, so neither overwrites the other."""
+        with self.path.open("a") as file:
+            file.write(f"\n# {text}\n")
+
     def tail(self, lines: int = 30) -> str:
         """The last lines, for a report of a failure."""
         return "\n".join(self.text().splitlines()[-lines:])

@@ -25,9 +25,8 @@ ACTIVITIES = {
     "rings": "ethtool -G $dev rx 256 tx 128; ping -n -q -f -w 1 -c 50 $FAR4; ethtool -G $dev rx 1024 tx 512",
     "channels": "ethtool -L $dev combined 1; ping -n -q -f -w 1 -c 50 $FAR4; ethtool -L $dev combined 2",
     "mtu": "ip link set $dev mtu 1300; ping -n -q -f -w 1 -c 20 $FAR4; ip link set $dev mtu 1500",
-    "filters": "for i in 1 2 3 4 5 6 7 8; do ip maddr add 33:33:00:00:02:0$i dev $dev; done; "
-    "ip link set $dev promisc on; ip link set $dev promisc off; "
-    "for i in 1 2 3 4 5 6 7 8; do ip maddr del 33:33:00:00:02:0$i dev $dev; done",
+    "filters": "group() { for i in {1..8}; do echo maddr $1 33:33:00:00:02:0$i dev $dev; done | ip -force -batch -; }; "
+    "group add; ip link set $dev promisc on; ip link set $dev promisc off; group del",
     "rss": "ethtool -X $dev equal 1; ethtool -X $dev default; ethtool -K $dev rxhash off rxhash on",
     "contexts": "ethtool -X $dev context new equal 1; ethtool -N $dev rx-flow-hash udp4 sdfn; "
     "ping -n -q -f -w 1 -c 20 $FAR4; ethtool -X $dev context 1 delete; ethtool -N $dev rx-flow-hash udp4 sd",
@@ -35,10 +34,11 @@ ACTIVITIES = {
     "ethtool -N $dev flow-type $r action 0; done; ethtool -n $dev; ping -n -q -f -w 1 -c 20 $FAR4; "
     "for r in $(ethtool -n $dev | sed -n 's/^Filter: //p'); do ethtool -N $dev delete $r; done",
     "coalescing": "ethtool -C $dev rx-usecs 100 tx-usecs 100; ping -n -q -f -w 1 -c 20 $FAR4",
-    "look": "ethtool $dev; ethtool -S $dev; ethtool -S $dev --all-groups; ethtool -d $dev; devlink dev info; "
+    "look": "ethtool $dev; ethtool -S $dev; ethtool -S $dev --all-groups; devlink dev info; "
     "cat /sys/class/hwmon/*/temp1_input; ip -s link show $dev; "
     "for o in -a -c -g -l -m -n -x -T; do ethtool $o $dev; done; "
     "find /sys/kernel/debug/fbnic* -type f -exec timeout 2 head -c 65536 {} +",
+    "registers": "ethtool -d $dev raw on",
     "health": "for r in $(devlink health | sed -n 's/^ *reporter //p'); do "
     "for deed in diagnose 'dump show' 'dump clear' test; do devlink health $deed pci/$(fbnic_slot) reporter $r; done; done",
     "self-test": "ethtool -t $dev online; ethtool -t $dev offline",
@@ -54,10 +54,10 @@ ACTIVITIES = {
     # processor runs there (see cases/xdp.py). So no other one does. Everything of IPv4 that comes in goes back,
     # or away, or to the stack, in turns.
     "programs": "ip link set $dev mtu 9000; wait_for 2 has_carrier $dev; "
-    "echo 0 >/sys/devices/system/cpu/cpu1/online; "
+    "trap 'echo 1 >/sys/devices/system/cpu/cpu1/online' EXIT; echo 0 >/sys/devices/system/cpu/cpu1/online; "
     "far timeout 10 ping -n -q -i 0.002 -w 1 -s 8900 $NEAR4 & far timeout 10 ping -n -q -i 0.002 -w 1 $NEAR4 & "
     f"/guest/files/frames xdp $dev 100 {_VERDICTS}; wait; "
-    "echo 1 >/sys/devices/system/cpu/cpu1/online; ip link set $dev mtu 1500",
+    "ip link set $dev mtu 1500",
     "function-reset": 'echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"; sleep 0.2',
     "reload": "unload_fbnic; insmod_with_deps /guest/ko/$DRIVER.ko; wait_for 2 near_if",
 }
