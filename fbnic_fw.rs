@@ -426,16 +426,18 @@ impl Fbnic {
 
     /// The body of the interrupt thread of the firmware's vector.
     pub fn fw_irq(&self) {
-        let mut inner = self.fw.inner.lock();
+        self.fw_serve(&mut self.fw.inner.lock());
+    }
+
+    /// Handles what the firmware has done, tells those who wait, and lets it interrupt again.
+    fn fw_serve(&self, inner: &mut FwGuard<'_>) {
         let more = inner.poll(&self.csr, self.dev());
         // Firmware that is faster than we are must not keep us here, nor be forgotten.
         if more {
             self.csr.write32(intr_set(0), 1 << FW_VECTOR);
         }
-        let open = inner.mailbox.is_some();
-        drop(inner);
         self.fw.answered.notify_all();
-        if open {
+        if inner.mailbox.is_some() {
             self.fw_irq_enable();
         }
     }
@@ -521,6 +523,7 @@ impl Fbnic {
         call: &mut C,
     ) -> Result<C::Reply> {
         let mut left = msecs_to_jiffies(TIMEOUT_MS);
+        let mut looked = false;
         loop {
             if let Some(answer) = inner.state.waiters.take(index) {
                 let bytes = answer?;
@@ -532,6 +535,13 @@ impl Fbnic {
             }
             match self.fw.answered.wait_interruptible_timeout(inner, left) {
                 CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                // The answer may be there and its interrupt lost. Without a network device nobody else
+                // looks for that.
+                CondVarTimeoutResult::Timeout if !looked => {
+                    looked = true;
+                    left = 0;
+                    self.fw_serve(inner);
+                }
                 CondVarTimeoutResult::Timeout => return Err(ETIMEDOUT),
                 CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
             }

@@ -37,6 +37,22 @@ def init_failure_mode(guest: Guest) -> None:
     traffic.ping(guest, 56)
 
 
+@case(drivers=("rust",), rows=(3,))
+def lost_interrupt_in_init_failure_mode(guest: Guest) -> None:
+    """Without a network device, too, an answer whose interrupt is lost is found, and the next one interrupts."""
+    guest.check("is_loaded || load_fbnic; fbnic_unbind")
+    with guest.fault("config_read", offset=DSN_LOW), guest.fault("config_read", offset=DSN_HIGH):
+        guest.check("fbnic_bind && ! near_if")
+    look = "cat /sys/class/hwmon/hwmon*/temp1_input"
+    with guest.fault("msix_lost", {"times": 1}) as number:
+        guest.check(look, 30)
+        same("interrupts lost", guest.struck(number), 1)
+    start = time.monotonic()
+    guest.check(look)
+    assert time.monotonic() - start < 5, "the interrupt stays away"
+    guest.check("fbnic_unbind && fbnic_bind && ready 1500", 60)
+
+
 @case(rows=(3, 9))
 def dead_firmware(guest: Guest) -> None:
     """Firmware that takes nothing from the mailbox fails the probe, in time and without a trace."""
