@@ -12,7 +12,7 @@ from harness import paths
 from harness.hostile import ACTIVITIES
 from harness.vm import Spec
 
-from .runner import DIED, LOST, Verdict
+from .runner import COSTLY, DIED, LOST, Verdict
 from .sessions import session
 
 LEDGER = paths.PROJECT / "Documentation" / "campaign.json"
@@ -66,7 +66,8 @@ def slice_of(verdict: Verdict, spec: Spec, first: int) -> Slice:
         "count": end - first,
         "seconds": round(verdict.seconds),
     }
-    return head | kept.counts() | {
+    watched = {check: sum(seed < end for seed in seeds) for check, seeds in verdict.watched.items()}
+    return head | watched | kept.counts() | {
         "findings": [
             {
                 "times": len(seeds),
@@ -95,13 +96,14 @@ def table(slices: list[Slice]) -> list[str]:
     lines = []
     for driver, kernel in sorted({(one["driver"], one["kernel"]) for one in slices}):
         mine = [one for one in slices if (one["driver"], one["kernel"]) == (driver, kernel)]
-        total = Counter({name: sum(one[name] for one in mine) for name in ("count", "seconds", DIED, LOST)})
+        total = Counter({name: sum(one[name] for one in mine) for name in ("count", "seconds", *COSTLY, DIED, LOST)})
         found: Counter[str] = Counter()
         for one in mine:
             for finding in one["findings"]:
                 found[f"{finding['what']} {' < '.join(finding['at'])}"] += finding["times"]
         lines.append(
-            f"{driver}, {kernel} kernel: {total['count']} sessions in {total['seconds'] / 3600:.1f} h, "
+            f"{driver}, {kernel} kernel: {total['count']} sessions in {total['seconds'] / 3600:.1f} h "
+            f"({', '.join(f'{total[check]} under {check}' for check in COSTLY)}), "
             f"{len(found)} findings, {total[DIED]} deaths of the host, {total[LOST]} links lost"
         )
         lines += [f"  {times:5} times  {what}" for what, times in found.most_common()]

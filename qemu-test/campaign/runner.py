@@ -32,6 +32,11 @@ _BOOTS = 3
 ENDS = RECOVERED, RELOADED, LOST, DIED = "recovered", "reloaded", "lost", "died"
 
 
+# Checks of the debug kernel that half of its time goes into. Guests that run at once share them, see
+# `run_together`; all others, KASAN first, are on in all guests.
+LOCKDEP, KMEMLEAK = COSTLY = ("lockdep", "kmemleak")
+
+
 @dataclass
 class Verdict:
     """How the sessions of one driver ended."""
@@ -42,6 +47,8 @@ class Verdict:
     seconds: float = 0
     found: dict[Finding, list[int]] = field(default_factory=dict)
     """Places of trouble with the seeds that led there."""
+    watched: dict[str, set[int]] = field(default_factory=lambda: {check: set() for check in COSTLY})
+    """The seeds whose session ran under each of the costly checks of a kernel that has them."""
 
     @property
     def sessions(self) -> int:
@@ -78,6 +85,8 @@ class Verdict:
         self.seconds = max(self.seconds, other.seconds)
         for trouble, seeds in other.found.items():
             self.found.setdefault(trouble, []).extend(seeds)
+        for check, watched in other.watched.items():
+            self.watched[check] |= watched
 
 
 def run_together(
@@ -90,11 +99,15 @@ def run_together(
 ) -> Verdict:
     """Runs the sessions of `seeds` in several guests at once.
 
+    The first one has all checks the kernel can do, the second all but kmemleak, the others neither that nor
+    lockdep. Which session comes to which guest is left to chance.
+
     `kept` is given the verdict so far now and then, so that what was run is not lost with what is running.
     """
     rest = iter(seeds)
     campaigns = [
-        Campaign(replace(spec, name=f"{spec.name}-{number}"), say, leaks=number == 1) for number in range(1, guests + 1)
+        Campaign(replace(spec, name=f"{spec.name}-{number}"), say, checks=COSTLY[: max(0, 3 - number)])
+        for number in range(1, guests + 1)
     ]
     failures: list[BaseException] = []
 
@@ -136,16 +149,18 @@ class Campaign:
         say: Callable[[str], None] = print,
         guest: Guest | None = None,
         coverage: Callable[[str], None] | None = None,
-        leaks: bool = True,
+        checks: tuple[str, ...] = COSTLY,
     ):
         """`guest` is one of the caller's, in which all sessions are to be run.
 
         `coverage` is given the console of each guest that was told to report what ran.
-        `leaks` tells whether a kernel that can notes who has which memory, for which it takes half as long again.
+        `checks` are those of COSTLY that a kernel does which can.
         """
         self.verdict = Verdict(spec.driver)
-        self._spec = spec if leaks else replace(spec, cmdline=f"{spec.cmdline} kmemleak=off")
-        self._looks_for_leaks = leaks
+        self._spec = spec if KMEMLEAK in checks else replace(spec, cmdline=f"{spec.cmdline} kmemleak=off")
+        self._checks, self._spares_lockdep = (), False
+        if spec.kernel.name == "debug":
+            self._checks, self._spares_lockdep = checks, LOCKDEP not in checks
         self._say = say
         self._borrowed = guest
         self._coverage = coverage
@@ -193,6 +208,8 @@ class Campaign:
         for trouble in findings(said):
             self._found(trouble, what)
         self.verdict.ends[what.seed] = end
+        for check in self._checks:
+            self.verdict.watched[check].add(what.seed)
         if end in (LOST, DIED):
             # The next guest of this name begins a new log.
             name = f"fuzz-{self._spec.driver}-seed-{what.seed}.console"
@@ -235,8 +252,10 @@ class Campaign:
             guest = Guest(self._spec)
             try:
                 guest.start()
-                if self._looks_for_leaks:
+                if KMEMLEAK in self._checks:
                     guest.run("forget_leaks")
+                if self._spares_lockdep:
+                    guest.check("insmod /guest/ko/failcall.ko && echo off >/sys/module/failcall/parameters/lockdep")
                 hostile.prepare(guest)
                 return guest
             except GuestError as error:
@@ -256,7 +275,7 @@ class Campaign:
         try:
             guest.disarm()
             guest.check("is_loaded || exit 0; unload_fbnic", 60)
-            report = guest.run("no_leak", 60) if self._looks_for_leaks else None
+            report = guest.run("no_leak", 60) if KMEMLEAK in self._checks else None
         except (GuestError, ControlError) as error:
             self._say(f"at the end of a guest: {error}")
             self._found(finding("the driver stays, after one of the sessions before", []), last)

@@ -14,8 +14,10 @@
  * then, and how many have failed; "caller" is where in the driver the last of these came from.
  * "channel_state" is the error state of the emulated NIC. "reserve" makes the pages that page pools
  * hand out, after so many, look as if they came from the kernel's emergency reserve; -1 ends that.
+ * "lockdep" takes "off": the kernel keeps no books of locks any more, until it is booted again.
  */
 
+#include <linux/debug_locks.h>
 #include <linux/delay.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
@@ -225,6 +227,18 @@ module_param_cb(reserve, &reserve_ops, NULL, 0200);
 MODULE_PARM_DESC(reserve, "mark pages of page pools after so many as of the reserve, or -1");
 module_param_cb(marked, &count_ops, &marked, 0400);
 MODULE_PARM_DESC(marked, "pages that have been marked");
+
+static int lockdep_set(const char *text, const struct kernel_param *kp)
+{
+	if (!sysfs_streq(text, "off"))
+		return -EINVAL;
+	debug_locks_off();
+	return 0;
+}
+
+static const struct kernel_param_ops lockdep_ops = { .set = lockdep_set };
+module_param_cb(lockdep, &lockdep_ops, NULL, 0200);
+MODULE_PARM_DESC(lockdep, "off");
 
 static int driver_comes_or_goes(struct notifier_block *nb, unsigned long action, void *data)
 {

@@ -426,7 +426,7 @@ def main() -> int:
     spec = Spec(name=f"soak-{options.driver}", driver=options.driver, accel=accel.choose(), reboots=True)
     paths.LOGS.mkdir(parents=True, exist_ok=True)
     kernel = kernels.chosen().name
-    print(f"==> Soak, {options.driver} driver, {kernel} kernel, {options.seconds} s, SEED={options.seed}")
+    print(f"==> Soak, {options.driver} driver, {kernel} kernel, {options.seconds} s, SEED={options.seed}", flush=True)
     guest = Guest(spec)
     try:
         with guest:

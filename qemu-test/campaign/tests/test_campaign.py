@@ -15,7 +15,10 @@ from campaign.runner import RECOVERED, Campaign, Verdict  # noqa: E402
 from campaign.sessions import session  # noqa: E402
 from campaign.shrink import parts  # noqa: E402
 from harness.agent import Result  # noqa: E402
+from harness.kernels import Kernel  # noqa: E402
 from harness.vm import GuestError, Spec  # noqa: E402
+
+DEBUG = Kernel("debug", Path(), {})
 
 CONSOLE = """\
 [   12.345678] BUG: KASAN: slab-use-after-free in poll+0x123/0x400 [fbnic]
@@ -102,7 +105,7 @@ class Leaving(unittest.TestCase):
 
     def verdict(self, guest: mock.Mock) -> Verdict:
         """The verdict of one session without harm in that guest."""
-        campaign = Campaign(Spec(driver="rust"), lambda _: None)
+        campaign = Campaign(Spec(driver="rust", kernel=DEBUG), lambda _: None)
         with mock.patch.multiple(campaign, _boot=lambda: guest, _suffer=lambda *_: RECOVERED):
             return campaign.run(iter([1]), 60)
 
@@ -127,6 +130,13 @@ class Ledger(unittest.TestCase):
             path = Path(directory) / "campaign.json"
             ledger.save(slices, path)
             self.assertEqual(ledger.load(path), slices)
+
+    def test_a_slice_says_what_watched_it(self) -> None:
+        verdict = Verdict("rust", dict.fromkeys((1, 2, 4), RECOVERED))
+        verdict.watched["lockdep"] |= {2, 4}
+        with mock.patch.object(Kernel, "release", return_value="7"):
+            one = ledger.slice_of(verdict, Spec(kernel=DEBUG, modules={}), 1)
+        self.assertEqual((one["count"], one["lockdep"], one["kmemleak"]), (2, 1, 0))
 
     def slice(self, first: int, count: int) -> ledger.Slice:
         """A slice without a finding."""
