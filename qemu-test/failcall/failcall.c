@@ -49,13 +49,18 @@ static unsigned long driver_caller(struct pt_regs *regs)
 {
 	unsigned long start = READ_ONCE(text_start), end = READ_ONCE(text_end);
 	struct unwind_state state;
+	unsigned long address;
 	unsigned int i;
+
+	/* A kernel that unwinds by frame pointers does not see who called a function that has none yet. */
+	address = regs_get_kernel_stack_nth(regs, 0);
+	if (depth && address >= start && address < end)
+		return address;
 
 	/* The first frame is the function itself. */
 	unwind_start(&state, current, regs, NULL);
 	for (i = 0; i <= depth && !unwind_done(&state); i++) {
-		unsigned long address = unwind_get_return_address(&state);
-
+		address = unwind_get_return_address(&state);
 		if (address >= start && address < end)
 			return address;
 		unwind_next_frame(&state);
