@@ -140,7 +140,8 @@ class Soak:
         self.memory.append(int(available))
         if self.guest.emulator:
             status = Path(f"/proc/{self.guest.emulator.pid}/status").read_text()
-            self.resident.append(int(re.search(r"VmRSS:\s+(\d+)", status)[1]))
+            # Its own memory: what it has ever touched of the guest's counts as resident, too.
+            self.resident.append(int(re.search(r"RssAnon:\s+(\d+)", status)[1]))
         self.forget()
         self._do("load", "ready 1500 && transfer_in 1 && transfer_out 1 && start_traffic")
 
