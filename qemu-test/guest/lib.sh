@@ -135,6 +135,17 @@ near_up() {
 	wait_for "${2:-20}" has_carrier "$dev" || { say "no carrier on $dev"; return 1; }
 }
 
+# echoes_unanswered: requests of ping that the kernel has sent, less the answers it has had, IPv4 and IPv6.
+echoes_unanswered() {
+	awk '
+		$1 == "Icmp:" && !sent { for (i = 2; i <= NF; i++) { if ($i == "OutEchos") sent = i; if ($i == "InEchoReps") had = i } next }
+		$1 == "Icmp:" { open += $sent - $had }
+		$1 == "Icmp6OutEchos" { open += $2 }
+		$1 == "Icmp6InEchoReplies" { open -= $2 }
+		END { print open + 0 }
+	' /proc/net/snmp /proc/net/snmp6
+}
+
 # cable_up [MTU]: both ends up, and one packet has made the way.
 cable_up() {
 	far_up "$1" && near_up "$1" || return 1
