@@ -27,9 +27,9 @@ _LIMITS, _LIMITS_SLOW = (2, 60), (0.4, 15)
 # How often a guest may fail to boot, which no device under test has a part in, before that is an error.
 _BOOTS = 3
 
-# How a session ends: packets pass again without help; once the driver has been loaded anew; not even then, and
-# the guest is given up; or the kernel has panicked or hangs.
-ENDS = RECOVERED, RELOADED, LOST, DIED = "recovered", "reloaded", "lost", "died"
+# How a session ends: packets pass again without help; once the interface has been down; once the driver has been
+# loaded anew; not even then, and the guest is given up; or the kernel has panicked or hangs.
+ENDS = RECOVERED, RESTARTED, RELOADED, LOST, DIED = "recovered", "restarted", "reloaded", "lost", "died"
 
 
 # Checks of the debug kernel that half of its time goes into. Guests that run at once share them, see
@@ -68,10 +68,10 @@ class Verdict:
         """A report for people. `module` is the driver with its debug information."""
         rate = self.sessions / self.seconds if self.seconds else 0
         counts = self.counts()
-        ends = f"{counts[RECOVERED]} recovered by themselves, {counts[RELOADED]} after a new load, "
+        ends = f"{counts[RECOVERED]} recovered by themselves, {counts[RESTARTED]} once the interface had been down, "
         report = [
             f"{self.driver}: {self.sessions} sessions, {rate:.2f} per second, {len(self.found)} findings, "
-            f"{counts[DIED]} deaths of the host; {ends}{counts[LOST]} not at all"
+            f"{counts[DIED]} deaths of the host; {ends}{counts[RELOADED]} after a new load, {counts[LOST]} not at all"
         ]
         for trouble, seeds in self.found.items():
             shown = " ".join(map(str, seeds[:8])) + (" ..." if len(seeds) > 8 else "")
@@ -226,6 +226,8 @@ class Campaign:
             hostile.work(guest, activity, longest)
         if hostile.recovers(guest, patience):
             return RECOVERED
+        if hostile.restarts(guest, patience):
+            return RESTARTED
         return RELOADED if hostile.reload(guest) else LOST
 
     def _found(self, trouble: Finding, what: Session) -> None:
