@@ -523,7 +523,6 @@ impl Fbnic {
         call: &mut C,
     ) -> Result<C::Reply> {
         let mut left = msecs_to_jiffies(TIMEOUT_MS);
-        let mut looked = false;
         loop {
             if let Some(answer) = inner.state.waiters.take(index) {
                 let bytes = answer?;
@@ -537,8 +536,7 @@ impl Fbnic {
                 CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
                 // The answer may be there and its interrupt lost. Without a network device nobody else
                 // looks for that.
-                CondVarTimeoutResult::Timeout if !looked => {
-                    looked = true;
+                CondVarTimeoutResult::Timeout if left > 0 => {
                     left = 0;
                     self.fw_serve(inner);
                 }

@@ -172,7 +172,7 @@ def hostile_programs(guest: Guest) -> None:
 @case(drivers=("rust",), allowed=ALLOWED, rows=(6,))
 def hostile_unplug(guest: Guest) -> None:
     """The device goes away under traffic and comes back; a new load of the driver finds it."""
-    for activity in ("ping", "tcp-out", "down-up", "rings", "look"):
+    for activity in ("ping", "tcp-out", "down-up", "rings", "look", "registers"):
         hostile.prepare(guest)
         with guest.fault("unplugged"):
             hostile.work(guest, activity)
