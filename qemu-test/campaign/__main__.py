@@ -41,7 +41,8 @@ def _run(driver: str, options: argparse.Namespace) -> Verdict:
 
     def keep(verdict: Verdict) -> None:
         if options.save and ledger.run_of(verdict, first):
-            ledger.save([*slices, ledger.slice_of(verdict, spec, first)])
+            ledger.save(now := [*slices, ledger.slice_of(verdict, spec, first)])
+            ledger.publish(now)
 
     if options.coverage:
         return _covered(spec, seeds, options.seconds)

@@ -12,10 +12,17 @@ from harness import paths
 from harness.hostile import ACTIVITIES
 from harness.vm import Spec
 
-from .runner import COSTLY, DIED, LOST, Verdict
+from .runner import COSTLY, DIED, ENDS, LOST, RECOVERED, RELOADED, RESTARTED, Verdict
 from .sessions import session
 
 LEDGER = paths.PROJECT / "Documentation" / "campaign.json"
+# What people read of it: the page has one table with this head.
+PAGE = paths.PROJECT / "Documentation" / "hardening.md"
+_HEAD = (
+    "| driver | sessions | hours | under lockdep | under kmemleak | recovered by itself | or after down and up "
+    "| needed a new load | host died | findings |"
+)
+_RULE = "|---|" + "--:|" * 9
 # Seeds of a finding that are kept.
 _SHOWN = 20
 
@@ -83,6 +90,29 @@ def slice_of(verdict: Verdict, spec: Spec, first: int) -> Slice:
 def save(slices: list[Slice], path: Path = LEDGER) -> None:
     """Writes all of them; a slice is a line but for its findings, so that changes are easy to read."""
     path.write_text("[\n" + ",\n".join(_text(one) for one in slices) + "\n]\n")
+
+
+def rows(slices: list[Slice], kernel: str = "debug") -> str:
+    """The table of the page: sums by driver."""
+    lines = [_HEAD, _RULE]
+    for driver, name in (("rust", "Rust"), ("c", "C")):
+        mine = [one for one in slices if (one["driver"], one["kernel"]) == (driver, kernel)]
+        # Sessions that ended so were not told apart in the first slices.
+        sums = {what: sum(one.get(what, 0) for one in mine) for what in ("count", "seconds", *COSTLY, *ENDS)}
+        counts = (sums[what] for what in (*COSTLY, RECOVERED, RESTARTED, RELOADED, DIED))
+        found = {f"{finding['what']} {finding['at']}" for one in mine for finding in one["findings"]}
+        cells = [name, f"{sums['count']:,}", f"{sums['seconds'] / 3600:.1f}", *(f"{count:,}" for count in counts)]
+        lines.append(f"| {' | '.join(cells)} | {len(found)} |")
+    return "\n".join(lines)
+
+
+def publish(slices: list[Slice], page: Path = PAGE) -> None:
+    """Puts the sums into the page for people."""
+    before, head, after = page.read_text().partition(_HEAD)
+    if not head:
+        raise ValueError(f"{page} has no table of the campaign")
+    _, _, rest = after.partition("\n\n")
+    page.write_text(f"{before}{rows(slices)}\n\n{rest}")
 
 
 def _text(one: Slice) -> str:

@@ -100,7 +100,8 @@ def run_together(
     """Runs the sessions of `seeds` in several guests at once.
 
     The first one has all checks the kernel can do, the second all but kmemleak, the others neither that nor
-    lockdep. Which session comes to which guest is left to chance.
+    lockdep. Only the first one, whose kmemleak needs it too, notes who allocated and freed each object. Which
+    session comes to which guest is left to chance.
 
     `kept` is given the verdict so far now and then, so that what was run is not lost with what is running.
     """
@@ -254,8 +255,7 @@ class Campaign:
                 guest.start()
                 if KMEMLEAK in self._checks:
                     guest.run("forget_leaks")
-                if self._spec.kernel.name == "debug" and LOCKDEP not in self._checks:
-                    guest.check("insmod /guest/ko/failcall.ko && echo off >/sys/module/failcall/parameters/lockdep")
+                self._spare(guest)
                 hostile.prepare(guest)
                 return guest
             except GuestError as error:
@@ -264,6 +264,17 @@ class Campaign:
                 if attempt == _BOOTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _spare(self, guest: Guest) -> None:
+        """Switches off what costs too much to be on in all guests."""
+        if self._spec.kernel.name != "debug":
+            return
+        for what, check in (("lockdep", LOCKDEP), ("stacks", KMEMLEAK)):
+            if check not in self._checks:
+                guest.check(
+                    "[ -e /sys/module/failcall ] || insmod /guest/ko/failcall.ko; "
+                    f"echo off >/sys/module/failcall/parameters/{what}"
+                )
 
     def _take_leave(self) -> None:
         """The driver can be unloaded, and none of the memory is left that it had in the sessions of this guest."""

@@ -131,6 +131,14 @@ class Ledger(unittest.TestCase):
             ledger.save(slices, path)
             self.assertEqual(ledger.load(path), slices)
 
+    def test_the_page_says_what_the_ledger_does(self) -> None:
+        self.assertIn(f"\n{ledger.rows(ledger.load())}\n\n", ledger.PAGE.read_text())
+        with tempfile.TemporaryDirectory() as directory:
+            page = Path(directory) / "hardening.md"
+            page.write_text(f"before\n\n{ledger.rows([])}\n\nafter\n")
+            ledger.publish(ledger.load(), page)
+            self.assertEqual(page.read_text(), f"before\n\n{ledger.rows(ledger.load())}\n\nafter\n")
+
     def test_a_slice_says_what_watched_it(self) -> None:
         verdict = Verdict("rust", dict.fromkeys((1, 2, 4), RECOVERED))
         verdict.watched["lockdep"] |= {2, 4}
