@@ -69,19 +69,24 @@ def kconfig_gates() -> str:
         config = _configure(GATES | {name: value})
         assert config.get(name, "n") == value, f"{name} cannot be {value} here: {config.get(name)}"
         assert "FBNIC" not in config, f"selectable with {name}={value}"
-    config = _configure(GATES, "s390")
-    assert config.get("PCI_MSI") == "y" and "FBNIC" not in config, "selectable on S390"
+    # On S390 Rust wants a younger compiler than there is here, which would close the gate as well; so this
+    # is x86 under that name.
+    with (WORK / "fbnic" / "Kconfig").open("a") as kconfig:
+        kconfig.write("\nconfig S390\n\tdef_bool y\n")
+    config = _configure(GATES)
+    assert config.get("S390") == config.get("RUST") == "y", "x86 cannot be called S390"
+    assert "FBNIC" not in config, "selectable on S390"
     return f"{2 + len(CLOSED)} configurations"
 
 
-def _configure(options: dict[str, str], arch: str = "x86") -> dict[str, str]:
+def _configure(options: dict[str, str]) -> dict[str, str]:
     """What becomes of a wish for these options and no others."""
     output = WORK / "config"
     output.mkdir(exist_ok=True)
     wishes = "".join(f"CONFIG_{name}={value}\n" for name, value in (PLACE | options).items())
     (output / "wishes").write_text(wishes)
     result = _in_tree(
-        ["make", "-s", "-C", str(LINUX), f"O={output}", f"ARCH={arch}", f"CC={CC}", "HOSTCC=gcc-14"]
+        ["make", "-s", "-C", str(LINUX), f"O={output}", "ARCH=x86", f"CC={CC}", "HOSTCC=gcc-14"]
         + [f"KCONFIG_ALLCONFIG={output}/wishes", "allnoconfig"]
     )
     assert result.returncode == 0, "\n".join(result.stdout.splitlines()[-20:])
