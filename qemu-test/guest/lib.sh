@@ -54,9 +54,25 @@ fbnic_slot() {
 	return 1
 }
 
-# near_if: prints the name of the network device under test. The C and the Rust driver both bind
-# the emulated NIC, so the slot names it whatever the module.
-near_if() { netdev_at "$(fbnic_slot)"; }
+# find_near: sets `near` to the name of the network device under test. The C and the Rust driver both
+# bind the emulated NIC, so the slot names it whatever the module. No $(...): each costs a process.
+find_near() {
+	local path vendor device
+	for path in /sys/bus/pci/devices/*/net/*; do
+		read -r vendor 2>/dev/null <"${path%/net/*}/vendor" && read -r device <"${path%/net/*}/device" || continue
+		if [ "$vendor $device" = '0x1d9b 0x0013' ]; then
+			near=${path##*/}
+			return 0
+		fi
+	done
+	return 1
+}
+
+# near_if: prints that name.
+near_if() {
+	local near
+	find_near && say "$near"
+}
 
 # An interface that is down has no carrier to read.
 has_carrier() {
@@ -88,7 +104,7 @@ load_extra() {
 load_fbnic() {
 	local ko=/guest/ko/${1:-${DRIVER:-rust}}.ko
 	insmod_with_deps "$ko" || return 1
-	wait_for 10 near_if || { say "no network device after insmod"; return 1; }
+	wait_for 10 find_near || { say "no network device after insmod"; return 1; }
 }
 
 # unload_fbnic: unloads the driver. What ran of it is only known while it lies where it does.
@@ -124,8 +140,9 @@ far_up() {
 
 # near_up [MTU [SECONDS]]: gives the NIC under test its addresses and waits for carrier, for 20 s or less.
 near_up() {
-	local dev
-	dev=$(near_if) || { say "no network device under test"; return 1; }
+	local near dev
+	find_near || { say "no network device under test"; return 1; }
+	dev=$near
 	ip link set "$dev" mtu "${1:-1500}" up || return 1
 	# Where somebody has switched IPv6 off, the first address alone has to do.
 	ip -batch - <<-EOT

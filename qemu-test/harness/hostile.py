@@ -90,7 +90,7 @@ def prepare(guest: Guest) -> None:
 def work(guest: Guest, activity: str, seconds: float = 40) -> None:
     """Gives the driver something to do. It may fail at it; it may not hang."""
     body = ACTIVITIES[activity]
-    guest.run(f"dev=$(near_if); {{ {body}; }} >/dev/null 2>&1; true", seconds)
+    guest.run(f"find_near && dev=$near; {{ {body}; }} >/dev/null 2>&1; true", seconds)
 
 
 def recovers(guest: Guest, patience: float = _PATIENCE) -> bool:
@@ -101,7 +101,7 @@ def recovers(guest: Guest, patience: float = _PATIENCE) -> bool:
     guest.disarm()
     seconds = max(1, round(patience * guest.spec.kernel.slowness))
     # The limits are those of this kernel already.
-    restore = f"SLOWNESS=1; ip link set $(near_if) mtu 1500 up; near_up 1500 {min(seconds, 20)}"
+    restore = f"SLOWNESS=1; near_up 1500 {min(seconds, 20)}"
     return guest.run(f"{_PING} || {{ {restore}; wait_for {seconds} {_PING}; }}", 90).status == 0
 
 
