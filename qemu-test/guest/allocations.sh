@@ -5,7 +5,11 @@
 readonly FAULTS=/sys/kernel/debug
 readonly MANY=1000000
 
-# aim_at_driver: only allocations with the driver's code on the stack shall fail, whoever makes them.
+# symbol NAME: prints its address.
+symbol() { awk -v name="$1" '$3 == name { print "0x" $1; exit }' /proc/kallsyms; }
+
+# aim_at_driver [DEPTH]: only allocations with the driver's code among their nearest DEPTH callers (32)
+# shall fail, whoever makes them. Not those of kmemleak's books, one for each allocation: it gets along.
 aim_at_driver() {
 	local first last kind
 	read -r first last < <(awk '/\[fbnic\]$/ && $2 ~ /[tT]/ { print $1 }' /proc/kallsyms | sort |
@@ -14,7 +18,9 @@ aim_at_driver() {
 	for kind in failslab fail_page_alloc; do
 		echo "0x$first" >"$FAULTS/$kind/require-start"
 		printf '%#x' "$((0x$last + 4096))" >"$FAULTS/$kind/require-end"
-		echo 32 >"$FAULTS/$kind/stacktrace-depth"
+		symbol kmemleak_alloc >"$FAULTS/$kind/reject-start"
+		symbol kmemleak_scan_area >"$FAULTS/$kind/reject-end"
+		echo "${1:-32}" >"$FAULTS/$kind/stacktrace-depth"
 		echo N >"$FAULTS/$kind/ignore-gfp-wait"
 		echo 0 >"$FAULTS/$kind/verbose"
 		echo "$MANY" >"$FAULTS/$kind/times"
