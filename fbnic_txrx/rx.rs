@@ -61,6 +61,7 @@ use crate::{
         page::PAGE_SIZE,
         page_pool::{
             CpuSync,
+            Heads,
             PagePool, //
         },
         page_ring::PageRing,
@@ -82,9 +83,6 @@ pub(super) const BD_FRAG_COUNT: u32 = PAGE_SIZE as u32 / BD_FRAG_SIZE;
 
 /// Room the device leaves around headers.
 pub(super) const ROOM: Room = Room::new(SHINFO_SIZE);
-
-/// Length of an Ethernet header, the shortest header part the stack can work with.
-const ETH_HLEN: u32 = 14;
 
 /// A ring of pages for the device to fill, and their descriptors.
 ///
@@ -202,6 +200,8 @@ struct Poll<'a> {
 struct Buffers {
     hpq: Bdq,
     ppq: Bdq,
+    /// Where headers go of which a program has made something.
+    heads: Heads,
     /// A packet was dropped of which the rest is still to come.
     bad: bool,
     /// The rings were not full when they were last looked after.
@@ -251,9 +251,6 @@ impl Buffers {
     #[inline(always)]
     fn open(&mut self, al: RcdAl, pkt: &mut RxBuff, sync: CpuSync<'_>) -> Option<()> {
         let (off, len) = (al.off(), al.len());
-        if len < ETH_HLEN {
-            return None;
-        }
         let (index, base) = locate(al.buff_id());
         let end = base.wrapping_add(ROOM.header_end(off, len, al.page_fin()));
         let data = base.wrapping_add(off);
@@ -289,15 +286,13 @@ impl Buffers {
     /// Closes the packet and hands it to the stack.
     #[inline(always)]
     fn finish(&mut self, meta: RcdMeta, pkt: &mut RxBuff, poll: &mut Poll<'_>) {
-        let Some(mut skb) = pkt.build_skb() else {
+        let (napi, wanted, got) = (poll.napi, poll.wanted, &mut poll.got);
+        let delivered = pkt.deliver(napi, |skb| describe(skb, meta, wanted, got));
+        let Some(len) = delivered else {
             return self.not_finished(meta, pkt);
         };
         poll.got.packets = poll.got.packets.wrapping_add(1);
-        // The stack has taken the Ethernet header off already.
-        let len = skb.len().wrapping_add(ETH_HLEN);
         poll.got.bytes = poll.got.bytes.wrapping_add(len.into());
-        describe(&mut skb, meta, poll.wanted, &mut poll.got);
-        poll.napi.gro_receive(skb);
     }
 
     /// Closes the packet and lets a program say what becomes of it.
@@ -309,7 +304,11 @@ impl Buffers {
         pkt: &mut RxBuff,
         poll: &mut Poll<'_>,
     ) {
-        let Some(mut frame) = pkt.frame() else {
+        if pkt.has_pieces() && !program.has_frags() {
+            self.stats.length_errors.add(1);
+            return pkt.clear();
+        }
+        let Some(mut frame) = pkt.frame(&mut self.heads) else {
             return self.not_finished(meta, pkt);
         };
         let len = frame.len();
@@ -321,9 +320,12 @@ impl Buffers {
                 None => frame.recycle(),
             },
             Verdict::Pass => {
-                let Some(mut skb) = pkt.build_skb() else {
+                let Some((mut skb, left)) = frame.build_skb(&mut self.heads) else {
                     return self.not_finished(meta, pkt);
                 };
+                if let Some(left) = left {
+                    self.hpq.pages.give_back(left);
+                }
                 // The device has summed up what it received, not what the program made of it.
                 let csum = poll.wanted.csum && meta.l4_csum_unnecessary();
                 describe(
@@ -336,10 +338,6 @@ impl Buffers {
                     &mut poll.got,
                 );
                 poll.napi.gro_receive(skb);
-            }
-            Verdict::TooLong => {
-                self.stats.length_errors.add(1);
-                return pkt.clear();
             }
         }
         poll.got.packets = poll.got.packets.wrapping_add(1);
@@ -436,6 +434,7 @@ impl RxQueue {
                 hungry: true,
                 hpq: bdq(cfg.hpq_size, regs::BDQ_HPQ_TAIL)?,
                 ppq: bdq(cfg.ppq_size, regs::BDQ_PPQ_TAIL)?,
+                heads: Heads::new(netdev, cfg.hpq_size, index.into())?,
                 queue,
                 stats,
             },
@@ -462,6 +461,7 @@ impl RxQueue {
         let rxq = XdpRxq::new(netdev, self.index().into(), napi.id(), &self.pool)?;
         self.pkt = Some(RxBuff::new(rxq));
         self.pool.enable_direct_recycling(napi);
+        self.buffers.heads.enable_direct_recycling(napi);
         Ok(())
     }
 
@@ -629,5 +629,8 @@ fn describe(skb: &mut SkBuff, meta: RcdMeta, wanted: Wanted, got: &mut Received)
     }
     if wanted.hash {
         skb.set_hash(meta.rss_hash(), meta.has_l4());
+    } else {
+        // The packet may have been that of another frame.
+        skb.set_hash(0, false);
     }
 }

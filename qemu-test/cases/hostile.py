@@ -74,6 +74,33 @@ def hostile_receive_order(guest: Guest) -> None:
     _suffer(guest, [("rcd_phase", {})], "jumbo", when=_RANDOMLY, help=hostile.restarts)
 
 
+# Datagrams wait in a socket, as its program is stopped. The device says of the first that it was so long that the
+# next one comes to lie where the kernel might keep what it knows of the first. Prints what is read that was not sent.
+_WAITING = """
+socat -u UDP4-RECV:7777 OPEN:/run/got,creat,trunc 2>/dev/null & listener=$!
+wait_for 5 eval "ss -Hlun 'sport = :7777' | grep -q ."
+kill -STOP $listener
+for letter in A B C; do
+	head -c 600 /dev/zero | tr '\\0' $letter | far socat -u -b 600 - UDP4:$NEAR4:7777,sp=7778
+done
+kill -CONT $listener
+wait_for 5 eval '[ "$(stat -c %s /run/got)" -ge 600 ]'
+kill $listener
+tr -d A-C </run/got
+"""
+
+
+@case(drivers=("rust",), allowed=ALLOWED, rows=(12, 17))
+def hostile_longer_than_received(guest: Guest) -> None:
+    """The device goes on writing to memory of which it said that it belongs to an earlier packet."""
+    guest.check("ready 1500; ethtool -L $(near_if) combined 1; ready 1500")
+    for _ in range(8):
+        with guest.fault("rcd", {"times": 1}, kind="header", field="length", value=1400):
+            said = guest.check(_WAITING)
+        assert not said, f"read what nobody sent: {said[:60]!r}"
+    guest.check("ethtool -L $(near_if) combined 2; ready 1500")
+
+
 @case(drivers=("rust",), allowed=ALLOWED, rows=(13,))
 def hostile_transmit_completions(guest: Guest) -> None:
     """Transmit completions with a wrong head or kind, missing, twice there, of the wrong phase."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a driver says of each packet it receives, from the kernel's tracepoint at the door of GRO."""
+"""What a driver says of each packet it receives, from the kernel's tracepoints at the doors of GRO."""
 
 import re
 from collections.abc import Sequence
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from .vm import Guest
 from .wire import Wire
 
-_EVENT = "/sys/kernel/tracing/events/net/napi_gro_receive_entry/enable"
+# A driver takes one of them: with the headers in place, or with all of the packet in pieces.
+_EVENTS = "/sys/kernel/tracing/events/net/napi_gro_{receive,frags}_entry/enable"
 _START = f"""
 cd /sys/kernel/tracing
 echo 0 >tracing_on; echo >trace
-echo 1 >{_EVENT}; echo 1 >tracing_on
+for event in {_EVENTS}; do echo 1 >$event; done; echo 1 >tracing_on
 """
-_STOP = f"cd /sys/kernel/tracing; echo 0 >tracing_on; echo 0 >{_EVENT}; cat trace; echo >trace"
+_STOP = f"cd /sys/kernel/tracing; echo 0 >tracing_on; for event in {_EVENTS}; do echo 0 >$event; done; cat trace; echo >trace"
 _ETHERNET = 14
 # Values of ip_summed.
 NONE, UNNECESSARY, COMPLETE = 0, 1, 2
@@ -31,7 +32,7 @@ class Packet:
     length: int
     """Of the whole frame, in bytes."""
     linear: int
-    """Bytes of it that are in the header buffer."""
+    """Bytes of it in front of the pieces: what is in the header buffer, or the Ethernet header."""
     frags: int
     """Pieces that the rest is in."""
 

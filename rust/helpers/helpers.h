@@ -46,7 +46,6 @@ void rust_helper_page_pool_dma_sync_netmem_for_cpu(const struct page_pool *pool,
 						   netmem_ref netmem,
 						   u32 offset, u32 size);
 void *rust_helper_netmem_address(netmem_ref netmem);
-struct page *rust_helper_virt_to_page(const void *addr);
 
 /* net/skbuff.c */
 int rust_helper_skb_put_padto(struct sk_buff *skb, unsigned int len);

@@ -13,8 +13,3 @@ void *rust_helper_netmem_address(netmem_ref netmem)
 {
 	return netmem_address(netmem);
 }
-
-struct page *rust_helper_virt_to_page(const void *addr)
-{
-	return virt_to_page(addr);
-}

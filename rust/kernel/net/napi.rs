@@ -18,8 +18,9 @@ use crate::{
 use core::{
     cell::UnsafeCell,
     marker::{PhantomData, PhantomPinned},
-    mem::offset_of,
-    ptr, //
+    mem::{offset_of, ManuallyDrop},
+    ops::{Deref, DerefMut},
+    ptr::{self, NonNull}, //
 };
 use kernel::{prelude::*, sync::Arc, types::Opaque};
 
@@ -116,11 +117,62 @@ impl PollContext<'_> {
         self.direct
     }
 
+    /// Returns an empty packet to be made of pieces, with memory of its own for headers.
+    ///
+    /// Returns `None` without memory. There is one at a time, which stays with the context if it is
+    /// dropped, and mostly comes back from generic receive offload.
+    #[inline(always)]
+    pub(super) fn packet_of_pieces(&self) -> Option<PacketOfPieces<'_>> {
+        // SAFETY: By the type invariant.
+        let skb = NonNull::new(unsafe { bindings::napi_get_frags(self.napi) })?;
+        // INVARIANT: That is what the function returns.
+        Some(PacketOfPieces {
+            // SAFETY: A valid packet that nobody else has; the context keeps the reference.
+            skb: unsafe { SkBuff::borrow_raw(skb) },
+            napi: self,
+        })
+    }
+
     /// Hands a received packet to the stack through generic receive offload.
     #[inline]
     pub fn gro_receive(&self, skb: SkBuff) {
         // SAFETY: By the type invariant. The reference to the packet is given away.
         unsafe { bindings::gro_receive_skb(&raw mut (*self.napi).gro, skb.into_raw()) };
+    }
+}
+
+/// The packet of a context that is made of pieces.
+///
+/// # Invariants
+///
+/// It is the one that the context keeps. Nothing of it has been filled in, or all of it.
+pub(super) struct PacketOfPieces<'a> {
+    skb: ManuallyDrop<SkBuff>,
+    napi: &'a PollContext<'a>,
+}
+
+impl Deref for PacketOfPieces<'_> {
+    type Target = SkBuff;
+
+    #[inline(always)]
+    fn deref(&self) -> &SkBuff {
+        &self.skb
+    }
+}
+
+impl DerefMut for PacketOfPieces<'_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut SkBuff {
+        &mut self.skb
+    }
+}
+
+impl PacketOfPieces<'_> {
+    /// Hands the packet, which must have been filled, to the stack.
+    #[inline(always)]
+    pub(super) fn gro_receive(self) {
+        // SAFETY: By the type invariant the context has a packet, and it is being polled.
+        unsafe { bindings::napi_gro_frags(self.napi.as_ptr()) };
     }
 }
 

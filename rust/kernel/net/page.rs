@@ -35,19 +35,6 @@ mod layout {
             .wrapping_add(linear) as *mut c_void
     }
 
-    /// Returns the page that `addr` lies in.
-    ///
-    /// `addr` must be an address in the linear mapping.
-    #[inline]
-    pub(super) fn virt_to_page(addr: *const u8) -> *mut bindings::page {
-        // SAFETY: Both variables are set once, before any module can be loaded.
-        let (vmemmap, linear) = unsafe { (bindings::vmemmap_base, bindings::page_offset_base) };
-        let frame = (addr as usize).wrapping_sub(linear) / PAGE_SIZE;
-        frame
-            .wrapping_mul(size_of::<bindings::page>())
-            .wrapping_add(vmemmap) as *mut bindings::page
-    }
-
     /// Returns the physical address of `addr`, or `None` when it is not in the linear mapping.
     #[inline]
     pub(super) fn virt_to_phys(addr: *const u8) -> Option<u64> {
@@ -69,11 +56,6 @@ mod layout {
         unsafe { bindings::netmem_address(page as bindings::netmem_ref) }
     }
 
-    pub(super) fn virt_to_page(addr: *const u8) -> *mut bindings::page {
-        // SAFETY: `virt_to_page` only computes for addresses of the linear mapping.
-        unsafe { bindings::virt_to_page(addr.cast_mut().cast()) }
-    }
-
     pub(super) fn virt_to_phys(_addr: *const u8) -> Option<u64> {
         None
     }
@@ -83,12 +65,6 @@ mod layout {
 #[inline]
 pub(super) fn page_to_virt(page: *mut bindings::page) -> *mut c_void {
     layout::page_to_virt(page)
-}
-
-/// Returns the page that `addr`, an address of memory that is not high memory, lies in.
-#[inline]
-pub(super) fn virt_to_page(addr: *const u8) -> *mut bindings::page {
-    layout::virt_to_page(addr)
 }
 
 /// Maps `len` bytes at `addr` for the device to read.

@@ -59,6 +59,11 @@ impl PagePool {
     ///
     /// `ENOMEM`, or `EINVAL` if the device cannot do DMA.
     pub fn new(dev: &NetDevice, pool_size: u32, queue_index: u32) -> Result<Self> {
+        let mapped = bindings::PP_FLAG_DMA_MAP | bindings::PP_FLAG_DMA_SYNC_DEV;
+        Self::with_flags(dev, pool_size, queue_index, mapped)
+    }
+
+    fn with_flags(dev: &NetDevice, pool_size: u32, queue_index: u32, flags: u32) -> Result<Self> {
         // SAFETY: All zeroes are a valid value of this C structure.
         let mut params: bindings::page_pool_params = unsafe { zeroed() };
         // SAFETY: The group is one of two names for the same members.
@@ -70,7 +75,7 @@ impl PagePool {
         fast.max_len = PAGE_SIZE as u32;
         // SAFETY: The group is one of two names for the same members.
         let slow = unsafe { &mut params.__bindgen_anon_2.slow };
-        slow.flags = bindings::PP_FLAG_DMA_MAP | bindings::PP_FLAG_DMA_SYNC_DEV;
+        slow.flags = flags;
         slow.netdev = dev.as_ptr();
         slow.queue_idx = queue_index;
         // SAFETY: The parameters are complete, and the kernel copies them.
@@ -136,6 +141,103 @@ impl PagePool {
             todo: u8::from(needed) * CpuSync::NEEDED
                 + u8::from(self.reserve.get()) * CpuSync::RESERVE,
         }
+    }
+}
+
+/// Memory out of reach of the device, for what the stack keeps of a packet besides its bytes.
+///
+/// # Invariants
+///
+/// This value owns [`Heads::REFERENCES`] less `taken` references of `page`, which is one of `pool`.
+/// Everything of it from `used` on belongs to nobody else; `used` is at most a page, and without a
+/// page it is one.
+pub struct Heads {
+    pool: PagePool,
+    page: Option<Netmem>,
+    used: u32,
+    taken: u32,
+}
+
+// SAFETY: The page is owned and not tied to a thread.
+unsafe impl Send for Heads {}
+
+impl Heads {
+    /// What ranges are aligned to, in bytes.
+    const ALIGNMENT: u32 = bindings::L1_CACHE_BYTES;
+
+    /// References a page is split into: one for each range there can be, and one that stays here.
+    const REFERENCES: u32 = PAGE_SIZE as u32 / Self::ALIGNMENT + 1;
+
+    /// Creates a source of ranges for receive queue `queue_index` that keeps up to `pool_size` idle
+    /// pages.
+    ///
+    /// Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new(dev: &NetDevice, pool_size: u32, queue_index: u32) -> Result<Self> {
+        Ok(Self {
+            pool: PagePool::with_flags(dev, pool_size, queue_index, 0)?,
+            page: None,
+            used: PAGE_SIZE as u32,
+            taken: 0,
+        })
+    }
+
+    /// Does what [`PagePool::enable_direct_recycling`] does.
+    pub fn enable_direct_recycling(&self, napi: NapiHandle<'_>) {
+        self.pool.enable_direct_recycling(napi);
+    }
+
+    /// Takes a range of at least `len` bytes, aligned to a cache line.
+    ///
+    /// The queue's NAPI poll. Returns `None` without memory, or if `len` is more than a page.
+    #[inline(always)]
+    pub(super) fn take(&mut self, len: u32) -> Option<PageFrag> {
+        const PAGE: u32 = PAGE_SIZE as u32;
+        let len = len.checked_next_multiple_of(Self::ALIGNMENT)?;
+        if len == 0 || len > PAGE {
+            return None;
+        }
+        if len > PAGE.wrapping_sub(self.used) {
+            self.turn_page()?;
+        }
+        let netmem = self.page?;
+        let start = self.used;
+        // INVARIANT: The range was nobody's, and one reference moves to the fragment.
+        self.used = start.wrapping_add(len);
+        self.taken = self.taken.wrapping_add(1);
+        // SAFETY: The range lies within the page, and nobody else gets it. It is not empty, so a page
+        // does not have more of them than references.
+        Some(unsafe { PageFrag::new(netmem, start, start.wrapping_add(len)) })
+    }
+
+    /// Goes on with another page.
+    #[inline(never)]
+    fn turn_page(&mut self) -> Option<()> {
+        self.let_go();
+        // INVARIANT: The page is new.
+        self.page = Some(self.pool.alloc(Self::REFERENCES)?);
+        self.used = 0;
+        Some(())
+    }
+
+    fn let_go(&mut self) {
+        if let Some(page) = self.page.take() {
+            let left = Self::REFERENCES.wrapping_sub(self.taken);
+            // SAFETY: By the type invariant.
+            unsafe { page.put(self.pool.as_ptr(), left, false) };
+        }
+        // INVARIANT: There is no page.
+        self.used = PAGE_SIZE as u32;
+        self.taken = 0;
+    }
+}
+
+impl Drop for Heads {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 
@@ -205,7 +307,7 @@ impl Drop for PagePool {
 }
 
 /// A page of some pool.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub(super) struct Netmem(NonZero<usize>);
 
@@ -401,10 +503,22 @@ impl PageFrag {
         self.start
     }
 
+    /// Returns the page.
+    #[inline]
+    pub(super) fn netmem(&self) -> Netmem {
+        self.netmem
+    }
+
     /// Returns the kernel address of the page.
     #[inline]
     pub(super) fn page_ptr(&self) -> *mut u8 {
         page::page_to_virt(self.netmem.page()).cast()
+    }
+
+    /// Returns the kernel address of the range.
+    #[inline]
+    pub(super) fn as_ptr(&self) -> *mut u8 {
+        self.page_ptr().wrapping_add(self.start as usize)
     }
 
     /// Passes the reference on to whoever is given the result.

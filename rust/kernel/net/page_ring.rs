@@ -307,6 +307,22 @@ impl PageRing {
         unsafe { PageFrag::new(self.page_mut(index).read(), start, end) }
     }
 
+    /// Takes a piece back that no packet needs any longer, mostly without an atomic operation.
+    ///
+    /// The queue's NAPI poll, or process context while it is disabled. The memory is not taken from a
+    /// second time before the page has been to the device again.
+    #[inline(always)]
+    pub fn give_back(&mut self, piece: PageFrag) {
+        let index = self.filling;
+        // SAFETY: There is such an element, and with anything else than `NOTHING` it is a page or, if
+        // there is none at the tail, was one.
+        if self.used != NOTHING && unsafe { self.page_mut(index).read() } == piece.netmem() {
+            // INVARIANT: The piece's reference is the ring's again. As it had one, `taken` is not 0.
+            self.taken = self.taken.wrapping_sub(1);
+            piece.into_netmem();
+        }
+    }
+
     /// Notes that the device is filling the page at `index`, which it must have.
     #[inline(always)]
     fn go_to(&mut self, index: u32) -> Option<()> {

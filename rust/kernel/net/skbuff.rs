@@ -436,7 +436,7 @@ impl SkBuff {
         self.add_ip_summed(CHECKSUM_COMPLETE);
     }
 
-    /// Records the flow hash the device computed, in a packet just received that has none.
+    /// Records the flow hash the device computed in a packet just received.
     ///
     /// `l4` says that the hash covers the ports of the transport layer, too.
     #[inline(always)]
@@ -444,10 +444,61 @@ impl SkBuff {
         // SAFETY: By the type invariant, and the packet is borrowed exclusively.
         unsafe {
             (*self.headers()).hash = hash;
-            if l4 {
-                Headers::set_l4_hash_raw(self.headers(), 1);
-            }
+            Headers::set_l4_hash_raw(self.headers(), l4.into());
         }
+    }
+
+    /// Makes an empty packet of `pieces`, `len` bytes in all, for which so many bytes of `memory` are
+    /// taken.
+    ///
+    /// # Safety
+    ///
+    /// Each must be a range of a page from a pool and come with a reference of the page, which the
+    /// caller gives away. There must be one at least and at most [`MAX_SKB_FRAGS`]. Nobody else has the
+    /// packet.
+    #[inline(always)]
+    pub(super) unsafe fn put_pieces(
+        &mut self,
+        pieces: &[bindings::skb_frag_t],
+        len: u32,
+        memory: u32,
+    ) {
+        let skb = self.as_ptr();
+        let shinfo = self.shinfo();
+        // SAFETY: By the type invariant, and the requirements of this function.
+        unsafe {
+            let mut slot = (&raw mut (*shinfo).frags).cast::<bindings::skb_frag_t>();
+            let mut piece = pieces.as_ptr();
+            let last = piece.add(pieces.len().wrapping_sub(1));
+            slot.write(piece.read());
+            while piece != last {
+                piece = piece.add(1);
+                slot = slot.add(1);
+                slot.write(piece.read());
+            }
+            // CAST: By the requirements of this function.
+            (*shinfo).nr_frags = pieces.len() as u8;
+            (*skb).len = len;
+            (*skb).data_len = len;
+            (*skb).truesize = (*skb).truesize.wrapping_add(memory);
+            bindings::sk_buff::set_pp_recycle_raw(skb, 1);
+        }
+    }
+
+    /// Records the receive queue of a packet just received.
+    #[inline(always)]
+    pub(super) fn record_rx_queue(&mut self, queue: u32) {
+        // SAFETY: By the type invariant, and the packet is borrowed exclusively. CAST: Devices do not
+        // have so many queues; 0 is none.
+        unsafe { (*self.as_ptr()).queue_mapping = (queue as u16).wrapping_add(1) };
+    }
+
+    /// Says that memory of the packet is of the kernel's emergency reserve.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn set_pfmemalloc(&mut self) {
+        // SAFETY: By the type invariant, and the packet is borrowed exclusively.
+        unsafe { bindings::sk_buff::set_pfmemalloc_raw(self.as_ptr(), 1) };
     }
 }
 

@@ -126,7 +126,7 @@ pub struct Running<'a>(
 impl Running<'_> {
     /// Returns whether the program takes frames in several pieces.
     #[inline(always)]
-    pub(super) fn has_frags(self) -> bool {
+    pub fn has_frags(self) -> bool {
         // SAFETY: By the type invariant.
         unsafe { has_frags(self.0.as_ptr()) }
     }
