@@ -139,7 +139,7 @@ def xdp_sends_every_frame_back(guest: Guest) -> None:
 
 @case()
 def xdp_changes_frames(guest: Guest) -> None:
-    """Programs move both ends of frames, also far; what is sent back is what they made."""
+    """Programs write, and move both ends of frames, also far; what is sent back is what they made."""
     for mtu, lengths, programs in (
         # Behind a frame in one piece there is what is left of a block of 128 bytes.
         (ONE_PIECE, (60, 140, 1000, 1514), ((0, 16), (-14, 0), (14, 0), (-100, 4), (30, -10))),
@@ -156,6 +156,12 @@ def xdp_changes_frames(guest: Guest) -> None:
             same(f"frames after {head}, {tail} at {mtu}", len(got), len(frames))
             for number, (frame, came) in enumerate(zip(frames, got)):
                 _same_frame(f"frame {number} after {head}, {tail} at {mtu}", frame, came, head, tail)
+    guest.check(f"ready {SPLIT}")
+    frames = _frames(guest, (60, 1536, 1537, 5000, 9014))
+    first = b"\x06\x11\x22\x33"
+    with xdp.attached(guest, xdp.written(first)):
+        got = _echoes(guest, frames)
+    same("frames with other first bytes", [came[:60] for came in got], [first + frame[4:60] for frame in frames])
     guest.check(f"ready {ONE_PIECE}")
     traffic.ping(guest, 1472)
 

@@ -20,7 +20,7 @@ NOT_SUPPORTED = 95
 
 # Opcodes of linux/bpf.h, put together: class, size or operation, and source.
 _MOVE, _MOVE_REGISTER, _ADD = 0xB7, 0xBF, 0x07
-_LOAD_HALF, _LOAD_WORD, _STORE_WORD = 0x69, 0x61, 0x63
+_LOAD_HALF, _LOAD_WORD, _STORE_WORD, _STORE_VALUE = 0x69, 0x61, 0x63, 0x62
 _CALL, _EXIT, _GREATER, _EQUAL, _DIFFERENT = 0x85, 0x95, 0x2D, 0x15, 0x55
 
 
@@ -103,6 +103,12 @@ def without_tag(ethertype: int) -> Program:
         write,
     ))
     return Program(_marked_only(body, ethertype))
+
+
+def written(first: bytes) -> Program:
+    """Puts four bytes in the place of the first ones of a frame and sends it back."""
+    write = _op(_STORE_VALUE, 2, value=int.from_bytes(first, "little"))
+    return Program(_marked_only(_bounds(14, len(write) // 8) + write + _end(TX), EXPERIMENTAL))
 
 
 @contextmanager
