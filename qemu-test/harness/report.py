@@ -17,6 +17,8 @@ class Report:
         self.chosen = chosen
         self.outcomes: dict[str, str] = {}
         """What became of each test: PASSED, FAILED or EXPLAINED."""
+        self._reasons: dict[str, str] = {}
+        """What is known of each failure, indented."""
         self.started = time.monotonic()
 
     def wants(self, name: str) -> bool:
@@ -51,17 +53,23 @@ class Report:
         last = f"  {lines[-1]}" if lines and outcome != FAILED else ""
         print(f"{_WORDS[outcome]} {name} ({seconds:.1f} s){last}", flush=True)
         if outcome == FAILED:
-            print("".join(f"     | {line}\n" for line in lines), end="", flush=True)
+            self._reasons[name] = "".join(f"     | {line}\n" for line in lines)
+            print(self._reasons[name], end="", flush=True)
 
     def names(self, outcome: str) -> list[str]:
         """The tests that ended in this way."""
         return [name for name, is_so in self.outcomes.items() if is_so == outcome]
 
     def finish(self) -> int:
-        """Prints the closing line. Returns the exit status of the run."""
+        """Prints the closing lines, with the failures once more, for they are far up by then.
+
+        Returns the exit status of the run.
+        """
         passed, failed, explained = (
             self.names(outcome) for outcome in (PASSED, FAILED, EXPLAINED)
         )
+        for name in failed:
+            print(f"FAIL {name}\n{self._reasons[name]}", end="")
         if failed:
             print("failed: " + ", ".join(failed))
         if explained:
