@@ -59,8 +59,8 @@ impl CompletionRing {
     #[inline(always)]
     pub(super) fn is_idle(&self) -> bool {
         let pass = self.head.pass(self.head.count().wrapping_add(1));
-        let mut part = self.desc.part(pass.start, pass.end);
-        part.next_if(|raw| pass.completed(raw)).is_none()
+        let part = self.desc.part(pass.start, pass.end);
+        part.first().and_then(|raw| pass.completed(raw)).is_none()
     }
 
     /// Calls `each` with the completions the device has written, in order, until it says to stop.
@@ -76,11 +76,12 @@ impl CompletionRing {
             let mut part = self.desc.part(pass.start, pass.end);
             let total = part.len();
             let mut stop = false;
-            while let Some(raw) = part.next_if(|raw| pass.completed(raw)) {
+            while let Some(raw) = part.first().and_then(|raw| pass.completed(raw)) {
                 // What the device wrote before the completion is not to be read before it.
                 dma_rmb();
-                if each(raw).is_break() {
-                    stop = true;
+                stop = each(raw).is_break();
+                part.skip_first();
+                if stop {
                     break;
                 }
             }

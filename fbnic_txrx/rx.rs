@@ -162,7 +162,6 @@ const fn locate(id: u32) -> (u32, u32) {
 /// What one poll has received.
 #[derive(Default)]
 struct Received {
-    packets: u32,
     bytes: u64,
     csum_complete: u64,
     csum_none: u64,
@@ -171,7 +170,6 @@ struct Received {
 impl Received {
     #[inline]
     fn count(&self, stats: &RxStats) {
-        stats.packets.add(self.packets.into());
         stats.bytes.add(self.bytes);
         stats.csum_complete.add(self.csum_complete);
         stats.csum_none.add(self.csum_none);
@@ -192,8 +190,8 @@ struct Poll<'a> {
     sync: CpuSync<'a>,
     wanted: Wanted,
     got: Received,
-    /// How many packets may be received.
-    budget: u32,
+    /// How many packets more may be received.
+    left: u32,
 }
 
 /// What packets are put together from.
@@ -227,7 +225,7 @@ impl Buffers {
                     None => self.finish(meta, pkt, poll),
                     Some(program) => self.filter(program, meta, pkt, poll),
                 }
-                if poll.got.packets == poll.budget {
+                if poll.left == 0 {
                     return ControlFlow::Break(());
                 }
             }
@@ -291,7 +289,7 @@ impl Buffers {
         let Some(len) = delivered else {
             return self.not_finished(meta, pkt);
         };
-        poll.got.packets = poll.got.packets.wrapping_add(1);
+        poll.left = poll.left.wrapping_sub(1);
         poll.got.bytes = poll.got.bytes.wrapping_add(len.into());
     }
 
@@ -304,12 +302,13 @@ impl Buffers {
         pkt: &mut RxBuff,
         poll: &mut Poll<'_>,
     ) {
-        if pkt.has_pieces() && !program.has_frags() {
-            self.stats.length_errors.add(1);
-            return pkt.clear();
-        }
-        let Some(mut frame) = pkt.frame(&mut self.heads) else {
-            return self.not_finished(meta, pkt);
+        let mut frame = match pkt.frame(&mut self.heads, program) {
+            Ok(frame) => frame,
+            Err(EMSGSIZE) => {
+                self.stats.length_errors.add(1);
+                return pkt.clear();
+            }
+            Err(_) => return self.not_finished(meta, pkt),
         };
         let len = frame.len();
         match frame.run(program) {
@@ -340,7 +339,7 @@ impl Buffers {
                 poll.napi.gro_receive(skb);
             }
         }
-        poll.got.packets = poll.got.packets.wrapping_add(1);
+        poll.left = poll.left.wrapping_sub(1);
         poll.got.bytes = poll.got.bytes.wrapping_add(len.into());
     }
 
@@ -465,7 +464,7 @@ impl RxQueue {
         Ok(())
     }
 
-    /// Receives up to `budget` packets and posts new buffers. What programs send back goes to
+    /// Receives up to `budget` packets, one at least, and posts new buffers. What programs send back goes to
     /// `send_back`, whose device is told of it.
     ///
     /// Returns the number of packets, `budget` if there may be more completions. Does at most one
@@ -534,19 +533,21 @@ impl RxQueue {
                 hash: features & features::RXHASH != 0,
             },
             got: Received::default(),
-            budget,
+            left: budget,
         };
         let program = program.filter(|_| FILTERED);
         let count = rcq.take(|raw| buffers.complete(Rcd::decode(raw), pkt, &mut poll, program));
         buffers.refill(poll.sync, napi.recycle_direct());
+        let packets = budget.wrapping_sub(poll.left);
         if count != 0 {
+            buffers.stats.packets.add(packets.into());
             poll.got.count(&buffers.stats);
             buffers.queue.write(regs::RCQ_HEAD, rcq.head());
         }
         if count == rcq.size().entries() {
             return budget;
         }
-        poll.got.packets
+        packets
     }
 
     /// Sets up the rings in the device and starts them, at index 0. Completions raise `vector`.

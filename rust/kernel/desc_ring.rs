@@ -168,17 +168,25 @@ impl Part<'_> {
         self.next == self.end
     }
 
-    /// Reads the next descriptor and, if `check` makes something of it, goes on to the one after.
+    /// Reads the next descriptor, if there is one left.
     #[inline(always)]
-    pub fn next_if<T>(&mut self, check: impl FnOnce(u64) -> Option<T>) -> Option<T> {
+    pub fn first(&self) -> Option<u64> {
         if self.is_empty() {
             return None;
         }
         // SAFETY: By the type invariant it is a descriptor, aligned and valid for volatile access.
-        let result = check(u64::from_le(unsafe { self.next.read_volatile() }))?;
-        // INVARIANT: One less is left.
-        self.next = self.next.wrapping_add(1);
-        Some(result)
+        Some(u64::from_le(unsafe { self.next.read_volatile() }))
+    }
+
+    /// Goes on to the one after, if there is one left.
+    ///
+    /// Loops are the shortest with this at their end.
+    #[inline(always)]
+    pub fn skip_first(&mut self) {
+        if !self.is_empty() {
+            // INVARIANT: One less is left.
+            self.next = self.next.wrapping_add(1);
+        }
     }
 }
 

@@ -467,14 +467,11 @@ impl SkBuff {
         let shinfo = self.shinfo();
         // SAFETY: By the type invariant, and the requirements of this function.
         unsafe {
-            let mut slot = (&raw mut (*shinfo).frags).cast::<bindings::skb_frag_t>();
-            let mut piece = pieces.as_ptr();
-            let last = piece.add(pieces.len().wrapping_sub(1));
-            slot.write(piece.read());
-            while piece != last {
-                piece = piece.add(1);
-                slot = slot.add(1);
-                slot.write(piece.read());
+            let slots = (&raw mut (*shinfo).frags).cast::<bindings::skb_frag_t>();
+            slots.write(pieces.as_ptr().read());
+            // Most packets have no more than that one.
+            for index in 1..pieces.len() {
+                slots.add(index).write(pieces.as_ptr().add(index).read());
             }
             // CAST: By the requirements of this function.
             (*shinfo).nr_frags = pieces.len() as u8;
@@ -494,11 +491,18 @@ impl SkBuff {
     }
 
     /// Says that memory of the packet is of the kernel's emergency reserve.
-    #[cold]
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn set_pfmemalloc(&mut self) {
+        // By value, as otherwise the caller would have to keep the packet's address in memory for this
+        // rare case.
+        #[cold]
+        #[inline(never)]
+        unsafe fn set(skb: *mut bindings::sk_buff) {
+            // SAFETY: The caller guarantees that the packet is valid and its own.
+            unsafe { bindings::sk_buff::set_pfmemalloc_raw(skb, 1) };
+        }
         // SAFETY: By the type invariant, and the packet is borrowed exclusively.
-        unsafe { bindings::sk_buff::set_pfmemalloc_raw(self.as_ptr(), 1) };
+        unsafe { set(self.as_ptr()) };
     }
 }
 

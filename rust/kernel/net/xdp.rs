@@ -235,11 +235,65 @@ pub struct RxBuff {
     pieces: Pieces,
     copy: Option<PageFrag>,
     buff: bindings::xdp_buff,
+    /// Number of the receive queue.
+    queue: u32,
     _rxq: Pin<KBox<XdpRxq>>,
 }
 
 // SAFETY: The memory is owned and not tied to a thread.
 unsafe impl Send for RxBuff {}
+
+/// How much memory an `xdp_buff` describes, and what of it is known, which are one number to some.
+type Sizes = bindings::xdp_buff__bindgen_ty_1__bindgen_ty_1;
+
+#[inline(always)]
+fn sizes(buff: &mut bindings::xdp_buff) -> &mut Sizes {
+    // SAFETY: Both members of the union are plain integers.
+    unsafe { &mut buff.__bindgen_anon_1.__bindgen_anon_1 }
+}
+
+/// Returns the address behind all that data may ever take, where the shared information is if there is
+/// any.
+#[inline(always)]
+fn shinfo(buff: &mut bindings::xdp_buff) -> *mut bindings::skb_shared_info {
+    let offset = sizes(buff).frame_sz.wrapping_sub(SHINFO_SIZE);
+    let start = buff.data_hard_start;
+    start.wrapping_byte_add(offset as usize).cast()
+}
+
+/// Writes the shared information: `pieces`, for which so many bytes of `memory` are taken, some of it
+/// perhaps of the kernel's emergency reserve.
+///
+/// # Safety
+///
+/// `buff` must describe memory from [`Heads`] with room for the shared information, and there be no
+/// more pieces than the stack allows.
+#[inline(always)]
+unsafe fn list_pieces(
+    buff: &mut bindings::xdp_buff,
+    pieces: &[bindings::skb_frag_t],
+    memory: u32,
+    of_reserve: bool,
+) {
+    let mut flags = bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS;
+    if of_reserve {
+        flags |= bindings::xdp_buff_flags_XDP_FLAGS_FRAGS_PF_MEMALLOC;
+    }
+    sizes(buff).flags |= flags;
+    let shinfo = shinfo(buff);
+    // SAFETY: The caller guarantees that there is room.
+    unsafe {
+        let slots = (&raw mut (*shinfo).frags).cast::<bindings::skb_frag_t>();
+        ptr::copy_nonoverlapping(pieces.as_ptr(), slots, pieces.len());
+        // CAST: At most `MAX_SKB_FRAGS`.
+        (*shinfo).nr_frags = pieces.len() as u8;
+        let sizes = &raw mut (*shinfo).__bindgen_anon_2.__bindgen_anon_1;
+        (*sizes).xdp_frags_size = pieces
+            .iter()
+            .fold(0, |sum, piece| sum.wrapping_add(piece.len));
+        (*sizes).xdp_frags_truesize = memory;
+    }
+}
 
 impl RxBuff {
     /// Returns a place without a frame, for frames of the queue `rxq`.
@@ -247,11 +301,14 @@ impl RxBuff {
         // SAFETY: All zeroes are a valid value of this C structure.
         let mut buff: bindings::xdp_buff = unsafe { core::mem::zeroed() };
         buff.rxq = rxq.rxq.get();
+        // SAFETY: By the type invariant of `rxq` the information is valid.
+        let queue = unsafe { (*buff.rxq).queue_index };
         // INVARIANT: No frame is open.
         Self {
             pieces: Pieces::new(),
             copy: None,
             buff,
+            queue,
             _rxq: rxq,
         }
     }
@@ -262,27 +319,19 @@ impl RxBuff {
         self.pieces.count != 0
     }
 
-    /// Returns whether the frame has arrived in several pieces.
     #[inline(always)]
-    pub fn has_pieces(&self) -> bool {
+    fn has_pieces(&self) -> bool {
         self.pieces.count > 1
     }
 
     #[inline(always)]
-    fn sizes(&mut self) -> &mut bindings::xdp_buff__bindgen_ty_1__bindgen_ty_1 {
-        // SAFETY: Both members of the union are plain integers.
-        unsafe { &mut self.buff.__bindgen_anon_1.__bindgen_anon_1 }
+    fn sizes(&mut self) -> &mut Sizes {
+        sizes(&mut self.buff)
     }
 
-    /// Returns the address behind all that data may ever take, where the shared information is if
-    /// there is any.
     #[inline(always)]
     fn shinfo(&mut self) -> *mut bindings::skb_shared_info {
-        let offset = self.sizes().frame_sz.wrapping_sub(SHINFO_SIZE);
-        self.buff
-            .data_hard_start
-            .wrapping_byte_add(offset as usize)
-            .cast()
+        shinfo(&mut self.buff)
     }
 
     /// Starts a frame.
@@ -352,34 +401,6 @@ impl RxBuff {
         self.buff.__bindgen_anon_1.frame_sz_flags_init = size.into();
     }
 
-    /// Writes the shared information: `pieces`, for which so many bytes of `memory` are taken.
-    ///
-    /// # Safety
-    ///
-    /// `buff` must describe memory from [`Heads`] with room for the shared information, and there be no
-    /// more pieces than the stack allows.
-    #[inline(always)]
-    unsafe fn list_pieces(&mut self, pieces: &[bindings::skb_frag_t], memory: u32) {
-        let mut flags = bindings::xdp_buff_flags_XDP_FLAGS_HAS_FRAGS;
-        if self.pieces.of_reserve {
-            flags |= bindings::xdp_buff_flags_XDP_FLAGS_FRAGS_PF_MEMALLOC;
-        }
-        self.sizes().flags |= flags;
-        let shinfo = self.shinfo();
-        // SAFETY: The caller guarantees that there is room.
-        unsafe {
-            let slots = (&raw mut (*shinfo).frags).cast::<bindings::skb_frag_t>();
-            ptr::copy_nonoverlapping(pieces.as_ptr(), slots, pieces.len());
-            // CAST: At most `MAX_SKB_FRAGS`.
-            (*shinfo).nr_frags = pieces.len() as u8;
-            let sizes = &raw mut (*shinfo).__bindgen_anon_2.__bindgen_anon_1;
-            (*sizes).xdp_frags_size = pieces
-                .iter()
-                .fold(0, |sum, piece| sum.wrapping_add(piece.len));
-            (*sizes).xdp_frags_truesize = memory;
-        }
-    }
-
     /// Ends the frame. The first piece is the caller's now, the others must be somebody else's already.
     #[inline(always)]
     fn close(&mut self) -> Option<PageFrag> {
@@ -410,11 +431,9 @@ impl RxBuff {
         let len = pieces.size;
         // SAFETY: By the type invariants these are ranges of pages from pools, each with a reference,
         // which moves to the packet, and no more than the stack allows. The first one holds the
-        // Ethernet header. The queue is registered.
-        unsafe {
-            packet.put_pieces(pieces.as_slice(), len, pieces.truesize);
-            packet.record_rx_queue((*self.buff.rxq).queue_index);
-        }
+        // Ethernet header.
+        unsafe { packet.put_pieces(pieces.as_slice(), len, pieces.truesize) };
+        packet.record_rx_queue(self.queue);
         if pieces.of_reserve {
             packet.set_pfmemalloc();
         }
@@ -463,8 +482,10 @@ impl RxBuff {
             offset: first.start.wrapping_add(offset).wrapping_add(linear),
         };
         if rest.len != 0 {
+            let of_reserve = self.pieces.of_reserve;
+            let rest = slice::from_ref(&rest);
             // SAFETY: The memory is that, and has room behind `COPY` bytes.
-            unsafe { self.list_pieces(slice::from_ref(&rest), first.room) };
+            unsafe { list_pieces(&mut self.buff, rest, first.room, of_reserve) };
         }
         // SAFETY: By the type invariant, and `rxq` is registered by its own. On success the packet
         // takes over the page reference that is listed, and that of the new memory.
@@ -480,26 +501,34 @@ impl RxBuff {
         Some((skb, None))
     }
 
-    /// Returns the open frame, if there is one and there is memory for what a program may see of it.
+    /// Returns the open frame, to be shown to `program`.
     ///
     /// NAPI poll.
+    ///
+    /// # Errors
+    ///
+    /// `EMSGSIZE` if the frame has several pieces and the program takes one only, `ENODATA` if no frame
+    /// is open, `ENOMEM`. A frame stays open.
     #[inline(always)]
-    pub fn frame(&mut self, heads: &mut Heads) -> Option<Frame<'_>> {
-        let first = self.pieces.first()?;
+    pub fn frame(&mut self, heads: &mut Heads, program: Running<'_>) -> Result<Frame<'_>> {
+        let first = self.pieces.first().ok_or(ENODATA)?;
         if self.has_pieces() {
-            return self.frame_of_pieces(heads);
+            return self.frame_of_pieces(heads, program);
         }
         // INVARIANT: There are no other pieces.
         self.describe(first.as_ptr(), first.room, first.offset, first.len);
-        Some(Frame(self))
+        Ok(Frame(self))
     }
 
     /// Does what [`Self::frame`] does for a frame in several pieces, of which the first is copied.
     #[inline(never)]
-    fn frame_of_pieces(&mut self, heads: &mut Heads) -> Option<Frame<'_>> {
-        let first = self.pieces.first()?;
+    fn frame_of_pieces(&mut self, heads: &mut Heads, program: Running<'_>) -> Result<Frame<'_>> {
+        if !program.has_frags() {
+            return Err(EMSGSIZE);
+        }
+        let first = self.pieces.first().ok_or(ENODATA)?;
         let (offset, len) = (first.offset as usize, first.len as usize);
-        let memory = heads.take(first.room)?;
+        let memory = heads.take(first.room).ok_or(ENOMEM)?;
         let start = memory.as_ptr();
         // SAFETY: By the type invariants both ranges have the size.
         unsafe {
@@ -507,19 +536,21 @@ impl RxBuff {
             ptr::copy_nonoverlapping(source, start.wrapping_add(offset), len)
         };
         self.describe(start, first.room, first.offset, first.len);
-        let list = self.pieces.list;
-        let count = self.pieces.count as usize;
-        let memory_of_others = self.pieces.truesize.wrapping_sub(first.room);
-        // SAFETY: So many elements are initialized. The memory is that, and has as much room as the
-        // first piece.
+        let pieces = &self.pieces;
+        let memory_of_others = pieces.truesize.wrapping_sub(first.room);
+        // SAFETY: The memory is that, and has as much room as the first piece.
         unsafe {
-            let all = slice::from_raw_parts(list.as_ptr().cast(), count);
-            self.list_pieces(all.get(1..).unwrap_or(&[]), memory_of_others);
-        }
+            list_pieces(
+                &mut self.buff,
+                pieces.others(),
+                memory_of_others,
+                pieces.of_reserve,
+            )
+        };
         // INVARIANT: The references are those in the shared information now.
         self.pieces.count = 1;
         self.copy = Some(memory);
-        Some(Frame(self))
+        Ok(Frame(self))
     }
 
     #[inline(never)]
@@ -638,7 +669,7 @@ impl Frame<'_> {
 
     /// Runs a program, which may change the frame. NAPI poll.
     ///
-    /// One that does not take several pieces must not see a frame that has them.
+    /// It has to be the one that the frame was asked for.
     #[inline(always)]
     pub fn run(&mut self, program: Running<'_>) -> Verdict {
         // SAFETY: By the type invariants. The frame is borrowed exclusively and owns the memory.
