@@ -97,6 +97,8 @@ pub struct Device {
     config: Mutex<ConfigSpace>,
     core: Mutex<Core>,
     firmware: Firmware,
+    /// The link to the host is down, by a fault, and the device has been reset for it.
+    link_lost: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -167,6 +169,7 @@ impl Device {
                 moderator: Moderator::new(),
             }),
             firmware: Firmware::new(config.firmware),
+            link_lost: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         };
         device.reset_core();
@@ -176,7 +179,7 @@ impl Device {
     /// Copies from `offset` of region `index` on into `buf`; what does not exist reads as ones.
     pub fn region_read(&self, index: u32, offset: u64, buf: &mut [u8]) {
         let stats = &self.hw.bus_stats;
-        if self.hw.faults.unplugged(index == region::CONFIG) {
+        if self.is_absent(index) {
             stats.count_unanswered_read(index);
             return buf.fill(0xff);
         }
@@ -205,7 +208,7 @@ impl Device {
 
     /// Writes `buf` from `offset` of region `index` on; what does not exist is ignored.
     pub fn region_write(&self, index: u32, offset: u64, buf: &[u8]) {
-        if self.hw.faults.unplugged(index == region::CONFIG) {
+        if self.is_absent(index) {
             return self.hw.bus_stats.count_unanswered_write(index);
         }
         match index {
@@ -216,6 +219,21 @@ impl Device {
             region::CONFIG => self.config_write(offset, buf),
             _ => {}
         }
+    }
+
+    /// Whether an access to region `index` finds no device. With its link the device loses its state.
+    fn is_absent(&self, index: u32) -> bool {
+        let absence = self.hw.faults.absence(index == region::CONFIG);
+        let link_lost = absence == Some(true);
+        // A plain load is all that an access without faults pays for.
+        if link_lost != self.link_lost.load(Ordering::Relaxed) {
+            self.link_lost.store(link_lost, Ordering::Relaxed);
+            if link_lost {
+                log::info!("link to the host lost");
+                self.reset();
+            }
+        }
+        absence.is_some()
     }
 
     fn csr_write(&self, index: u32, value: u32) {

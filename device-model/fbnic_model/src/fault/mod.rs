@@ -158,13 +158,17 @@ impl Faults {
         struck
     }
 
-    /// Whether the device is gone; with `config`, for configuration space as well.
+    /// Whether the device is gone; with `for_config`, for configuration space as well.
     pub(crate) fn unplugged(&self, for_config: bool) -> bool {
-        let gone = |fault: &Fault, _: &mut ChaCha8Rng| match fault {
-            Fault::Unplugged { config } if *config || !for_config => Some(()),
+        self.absence(for_config).is_some()
+    }
+
+    /// How the device is gone, if it is: with or without its configuration space.
+    pub(crate) fn absence(&self, for_config: bool) -> Option<bool> {
+        self.strike(Hook::Unplugged, |fault, _| match fault {
+            Fault::Unplugged { config } if *config || !for_config => Some(*config),
             _ => None,
-        };
-        self.strike(Hook::Unplugged, gone).is_some()
+        })
     }
 
     /// What register `index` reads instead of `value`.

@@ -161,7 +161,9 @@ pub enum MailboxField {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// The device is gone: its BARs read as ones and take no writes, it neither transfers nor
-    /// interrupts. With `config`, configuration space reads as ones as well.
+    /// interrupts. With `config`, configuration space reads as ones as well, because the link is down.
+    /// As PCI Express wants it then, the device is in reset: it comes back as after power-on, while
+    /// without `config` it goes on where it was.
     Unplugged {
         /// Whether configuration space is gone too.
         #[serde(default = "yes")]

@@ -143,6 +143,21 @@ fn an_unplugged_device_reads_as_ones_and_comes_back() {
 }
 
 #[test]
+fn only_a_device_that_lost_its_link_has_forgotten_everything() {
+    let device = device();
+    let at = u64::from(r::QM_TWQ_DEFAULT_META_L) * 4;
+    for (config, kept) in [(false, 1), (true, 0)] {
+        device.region_write(region::BAR0, at, &[1, 0, 0, 0]);
+        device.region_write(region::CONFIG, 4, &[6, 0]);
+        let number = device.arm(arm(Fault::Unplugged { config }, When::default()));
+        assert_eq!(read(&device, region::BAR0, at), u32::MAX);
+        device.disarm(Some(number));
+        assert_eq!(read(&device, region::BAR0, at), kept);
+        assert_eq!(read(&device, region::CONFIG, 4) & 6, 6 * kept);
+    }
+}
+
+#[test]
 fn registers_and_configuration_space_read_as_told() {
     let device = device();
     let csr = Fault::CsrRead {
