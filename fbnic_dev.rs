@@ -27,7 +27,11 @@ use crate::{
     },
     fbnic_hw_stats::HwCounters,
     fbnic_mac::Mac,
-    fbnic_rpc::Rpc, //
+    fbnic_rpc::Rpc,
+    pci::{
+        resume_dma,
+        stop_dma, //
+    }, //
 };
 
 /// What PCI configuration space says about the adapter.
@@ -99,6 +103,33 @@ impl Fbnic {
     /// The generic device, for messages.
     pub fn dev(&self) -> &Device {
         self.pdev.as_ref()
+    }
+
+    /// Keeps the device off memory until bus mastering is switched on again, which is before memory goes
+    /// that it was told of. Any context.
+    pub fn stop_dma(&self) {
+        if !stop_dma(&self.pdev) && self.csr.is_present() {
+            dev_err!(self.dev(), "Bus mastering cannot be switched off\n");
+        }
+    }
+
+    /// Calls `f` while the device cannot touch memory, nor interrupt, which it can again if `f` says so.
+    ///
+    /// Returns what `f` does, or `false` if it was not called because the device could not be kept off.
+    /// Any context.
+    pub fn without_dma(&self, f: impl FnOnce() -> bool) -> bool {
+        let done = stop_dma(&self.pdev) && f();
+        if done {
+            resume_dma(&self.pdev);
+        }
+        done
+    }
+
+    /// Gives up a device that has vanished, or does not do what it is told: nothing is asked of it, and
+    /// it is kept off memory, until it is reset. Any context.
+    pub fn give_up(&self) {
+        self.csr.detach();
+        self.stop_dma();
     }
 
     /// The Ethernet address that follows from the serial number.

@@ -343,6 +343,12 @@ fn in_time(start: Instant<Monotonic>) -> bool {
 
 /// Bring-up and shutdown.
 impl Fbnic {
+    /// Makes the firmware forget what somebody else may have told it, and shuts the device's gates to
+    /// memory, until [`Fbnic::fw_bring_up`].
+    pub fn fw_forget(&self) {
+        mailbox::forget(&self.csr);
+    }
+
     /// Starts the mailbox and waits for the firmware's capabilities. Sleeps up to 10 s.
     ///
     /// The firmware's vector must be masked and stay so until [`Fbnic::fw_irq_enable`].
@@ -475,12 +481,14 @@ impl Fbnic {
         self.fw_stop_mailbox();
     }
 
-    /// Resets the rings and frees their memory.
+    /// Resets the rings and frees their memory. Nothing else of the device is in use any more.
     fn fw_stop_mailbox(&self) {
         let mut inner = self.fw.inner.lock();
         inner.state.heartbeat.released();
         if let Some(mut mailbox) = inner.mailbox.take() {
             mailbox.stop(&self.csr);
+            // It may not have heard of that.
+            self.stop_dma();
         }
     }
 }

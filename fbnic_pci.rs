@@ -53,6 +53,7 @@ use crate::{
     },
     fbnic_netdev::Netdev,
     fbnic_phylink,
+    fbnic_txrx,
     irq::{
         IrqReturn,
         Registration,
@@ -217,9 +218,7 @@ impl Adapter {
         let devlink = FbnicDevlink::new(dev.as_ref(), fbnic.clone())
             .inspect_err(|err| dev_err!(dev, "Failed to create devlink: {:?}\n", err))?;
 
-        dev.set_master();
         dev.save_state()?;
-
         let online = Online::new(dev, &fbnic)?;
         let devlink_registration = devlink.register();
         devlink.otp_check(c"error detected during probe");
@@ -267,7 +266,7 @@ impl Adapter {
     }
 
     /// Undoes [`Adapter::quiesce`], except that no traffic flows before [`Adapter::attach`].
-    fn restart(&self, dev: &Device<Bound>) -> Result {
+    fn restart(&self, dev: &Device<Core<'_>>) -> Result {
         self.fbnic.csr.reattach();
 
         self.try_restart(dev).inspect_err(|err| {
@@ -276,7 +275,7 @@ impl Adapter {
         })
     }
 
-    fn try_restart(&self, dev: &Device<Bound>) -> Result {
+    fn try_restart(&self, dev: &Device<Core<'_>>) -> Result {
         let online = {
             let _lock = self.devlink.lock();
             Online::new(dev, &self.fbnic)?
@@ -328,7 +327,7 @@ struct Online {
 
 impl Online {
     /// Takes up to 10 s, in which the firmware has to answer.
-    fn new(dev: &Device<Bound>, fbnic: &Arc<Fbnic>) -> Result<Self> {
+    fn new(dev: &Device<Core<'_>>, fbnic: &Arc<Fbnic>) -> Result<Self> {
         let wanted = NON_NAPI_VECTORS + pci::num_online_cpus().min(MAX_NAPI_VECTORS);
         let vectors = IrqVectors::alloc_msix(dev, NON_NAPI_VECTORS + 1, wanted)
             .inspect_err(|err| dev_err!(dev, "Failed to allocate MSI-X vectors: {:?}\n", err))?;
@@ -340,6 +339,11 @@ impl Online {
         fbnic
             .init_hw()
             .inspect_err(|err| dev_err!(dev, "Failed to initialize MAC: {:?}\n", err))?;
+        // What the device was told before, perhaps by another kernel, is of memory that is not there for
+        // it any more.
+        fbnic.fw_forget();
+        fbnic_txrx::stop_leftovers(fbnic)?;
+        dev.set_master();
         let mailbox = Mailbox::new(dev, fbnic, &vectors)
             .inspect_err(|err| dev_err!(dev, "Failed to bring up firmware mailbox: {:?}\n", err))?;
 
@@ -468,7 +472,7 @@ impl DetachHook for Detach {
         if self.netdev.is_present() {
             dev_err!(
                 self.fbnic.dev(),
-                "Device reads all-ones: register access is disabled until it is reset\n"
+                "Device is gone: register access is disabled until it is reset\n"
             );
             self.netdev.detach();
         }

@@ -13,7 +13,8 @@
 //!    [`NapiVector::fill`].
 //! 3. The NAPI contexts are enabled, [`Vector::unmask`], [`kick`]. Packets flow.
 //! 4. The NAPI contexts are disabled, [`Vector::mask`]; transmit queues are stopped.
-//! 5. [`NapiVector::disable`] for each vector, a flush, [`wait_all_queues_idle`].
+//! 5. [`NapiVector::disable`] for each vector, a flush, [`wait_all_queues_idle`]. Then
+//!    [`NapiVector::is_stopped`], as what comes next may be the end of the memory: [`give_up`] if not.
 //! 6. [`NapiVector::flush`] throws away what is left. Then drop, or [`NapiVector::rewind`] for each
 //!    transmit queue and step 2 again.
 
@@ -132,6 +133,56 @@ impl QueueRegs {
         // CAST: The halves of the address.
         self.write(low, addr as u32);
         self.write(high, (addr >> 32) as u32);
+    }
+}
+
+/// The control registers of a transmit triad, and of a receive queue.
+const TX_CONTROLS: [usize; 3] = [regs::TWQ0_CTL, regs::TWQ1_CTL, regs::TCQ_CTL];
+const RX_CONTROLS: [usize; 2] = [regs::RCQ_CTL, regs::BDQ_CTL];
+
+/// How often a queue is told to stop that does not seem to have heard.
+const STOP_TRIES: u32 = 4;
+
+/// Returns whether these control registers of queue set `index` read `value` in the bits of `mask`; writes
+/// it again to one that does not.
+///
+/// Never so if the device is gone: then it may still do what it was told last.
+fn obeys(fbnic: &Fbnic, index: u16, controls: &[usize], mask: u32, value: u32) -> bool {
+    let base = regs::queue_base(index.into());
+    controls.iter().all(|control| {
+        (0..STOP_TRIES).any(|_| {
+            let obeys = fbnic.csr.read32(base + control) & mask == value;
+            if !obeys {
+                fbnic.csr.write32(base + control, value);
+            }
+            obeys
+        })
+    })
+}
+
+fn is_stopped(fbnic: &Fbnic, index: u16, controls: &[usize]) -> bool {
+    obeys(fbnic, index, controls, regs::QUEUE_CTL_ENABLE, 0)
+}
+
+fn reset(fbnic: &Fbnic, index: u16, controls: &[usize]) -> bool {
+    let both = regs::QUEUE_CTL_ENABLE | regs::QUEUE_CTL_RESET;
+    obeys(fbnic, index, controls, both, regs::QUEUE_CTL_RESET)
+}
+
+/// Makes sure that the device uses no queue that somebody else has left running. Process context.
+///
+/// # Errors
+///
+/// `EIO` if it cannot be stopped.
+pub fn stop_leftovers(fbnic: &Fbnic) -> Result {
+    let stopped =
+        |index| is_stopped(fbnic, index, &TX_CONTROLS) && is_stopped(fbnic, index, &RX_CONTROLS);
+    match (0..).take(regs::QUEUE_COUNT).find(|index| !stopped(*index)) {
+        None => Ok(()),
+        Some(index) => {
+            dev_err!(fbnic.dev(), "queue {} cannot be stopped\n", index);
+            Err(EIO)
+        }
     }
 }
 
@@ -399,6 +450,22 @@ impl NapiVector {
         self.tx.iter_mut().any(|queue| queue.rewind(producer));
     }
 
+    /// Returns whether the device has heard that the queues are to stop.
+    pub fn is_stopped(&self) -> bool {
+        let fbnic = &self.vector.fbnic;
+        let tx = |index| is_stopped(fbnic, index, &TX_CONTROLS);
+        let rx = |index| is_stopped(fbnic, index, &RX_CONTROLS);
+        self.triads().all(tx) && self.rxqs().all(rx)
+    }
+
+    /// Makes the device forget what the queues were doing. Returns whether it has heard.
+    pub fn reset(&self) -> bool {
+        let fbnic = &self.vector.fbnic;
+        let tx = |index| reset(fbnic, index, &TX_CONTROLS);
+        let rx = |index| reset(fbnic, index, &RX_CONTROLS);
+        self.triads().all(tx) && self.rxqs().all(rx)
+    }
+
     /// Waits until the device has stopped these queues and no others.
     ///
     /// # Errors
@@ -448,11 +515,21 @@ impl Drop for NapiVector {
             // The rings are freed next, so the device must not use them any more.
             self.disable();
             self.vector.fbnic.csr.flush();
-            if self.wait_idle().is_err() {
-                dev_err!(self.vector.fbnic.dev(), "queues freed while not idle\n");
+            let fbnic = &self.vector.fbnic;
+            let idle = self.wait_idle().is_ok();
+            if !self.is_stopped() || !idle && !fbnic.without_dma(|| self.reset()) {
+                give_up(fbnic);
             }
         }
     }
+}
+
+/// Gives up a device that cannot be told to stop its queues, so that their memory can go.
+pub fn give_up(fbnic: &Fbnic) {
+    if fbnic.csr.is_present() {
+        dev_err!(fbnic.dev(), "queues do not stop: the device is given up\n");
+    }
+    fbnic.give_up();
 }
 
 /// How often idle bits are read.

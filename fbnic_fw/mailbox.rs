@@ -336,6 +336,13 @@ impl Mailbox {
     }
 }
 
+/// Makes the firmware forget all memory it was told of, and the device stop all transfers, until a
+/// mailbox is opened.
+pub(super) fn forget(csr: &Csr) {
+    Ring::new(Direction::Rx).reset(csr);
+    Ring::new(Direction::Tx).reset(csr);
+}
+
 /// Length offered to the firmware.
 fn rx_len() -> u16 {
     // CAST: A page of the mailbox is 4096 bytes.

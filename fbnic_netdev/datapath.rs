@@ -197,15 +197,34 @@ impl Datapath {
     pub(super) fn disable(&mut self, dev: &Locked<'_>) {
         self.each_queues(NapiVector::disable);
         self.fbnic.csr.flush();
-        // What keeps a queue busy has been logged. The memory goes back in any case, after the
-        // device was told to stop and given its time.
-        let _ = fbnic_txrx::wait_all_queues_idle(&self.fbnic);
+        // What keeps a queue busy has been logged.
+        let idle = fbnic_txrx::wait_all_queues_idle(&self.fbnic).is_ok();
+        if !self.is_let_go(idle) {
+            fbnic_txrx::give_up(&self.fbnic);
+        }
         self.each_queues(|queues| queues.flush(dev));
         let mut producers = core::mem::take(&mut self.producers);
         for ring in producers.iter_mut().filter_map(|p| p.ring.as_mut()) {
             self.each_queues(|queues| queues.rewind(ring));
         }
         self.producers = producers;
+    }
+
+    /// Returns whether the memory of the queues, which were told to stop, may go.
+    ///
+    /// The device may not have heard of it, or not answer. Queues that say they are busy are reset while
+    /// the device cannot touch memory.
+    fn is_let_go(&mut self, idle: bool) -> bool {
+        let mut stopped = true;
+        self.each_queues(|queues| stopped = stopped && queues.is_stopped());
+        if !stopped || idle {
+            return stopped;
+        }
+        let fbnic = self.fbnic.clone();
+        fbnic.without_dma(|| {
+            self.each_queues(|queues| stopped = stopped && queues.reset());
+            stopped
+        })
     }
 
     /// Gives interrupts, NAPI contexts and queues back. They must be down.

@@ -68,10 +68,13 @@ _NOTICED = 'dev=$(near_if); absent() { ! ethtool "$dev"; }; wait_for 15 absent'
 
 
 @contextlib.contextmanager
-def _pulled_out(guest: Guest):
-    """The device answers nothing and does nothing, under traffic, until the block ends."""
+def _pulled_out(guest: Guest, config: bool):
+    """The device answers nothing and does nothing, under traffic, until the block ends.
+
+    With `config` its link is down, and it has lost what it was told.
+    """
     guest.check("ready 1500; start_traffic; sleep 0.5")
-    with guest.fault("unplugged", config=True):
+    with guest.fault("unplugged", config=config):
         guest.check(_NOTICED, 40)
         guest.check("stop_traffic")
         yield
@@ -95,7 +98,7 @@ def _touched(guest: Guest) -> int:
 @case(rows=(6,), c_bug=NO_RESET)
 def pulled_out_and_reset(guest: Guest) -> None:
     """Registers read all-ones under traffic: no access follows, and a reset brings the device back."""
-    with _pulled_out(guest):
+    with _pulled_out(guest, config=False):
         before = _touched(guest)
         guest.check(_LOOK)
         time.sleep(2.5)
@@ -123,7 +126,55 @@ def firmware_window_lost(guest: Guest) -> None:
 @case(rows=(2, 6))
 def pulled_out_and_removed(guest: Guest) -> None:
     """The device is gone under traffic, then the kernel removes it; plugged in again it works."""
-    with _pulled_out(guest):
+    with _pulled_out(guest, config=True):
         guest.check('echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/remove"; ! fbnic_slot', 60)
     guest.check("echo 1 >/sys/bus/pci/rescan; wait_for 10 near_if && ready 1500", 60)
     traffic.ping(guest, 1000)
+
+
+# The far end knows the address of the NIC under test without asking.
+_KNOWN_AFAR = """
+dev=$(near_if) && read -r mac <"/sys/class/net/$dev/address" &&
+far ip neigh replace "$NEAR4" lladdr "$mac" dev "$FAR_IF" nud permanent
+"""
+_NOT_STOPPED = (
+    "drivers/net/ethernet/meta/fbnic/fbnic_pci.c:171 takes a device that does not answer, or has not heard, "
+    "for one that has stopped"
+)
+_STOPPED_UNHEARD = "drivers/net/ethernet/meta/fbnic/fbnic_ethtool.c:1654 takes a device that has not heard for one that has stopped"
+
+
+@contextlib.contextmanager
+def _memory_is_left_alone(guest: Guest):
+    """The queues are given up in this block; afterwards no frame goes to the memory that was given back."""
+    guest.check(f"ready 1500; {_KNOWN_AFAR}")
+    yield
+    before = guest.stats()["rx_placed"]
+    guest.run("far timeout 5 ping -n -q -c 50 -i 0.01 -W 1 $NEAR4 >/dev/null")
+    same("frames to memory that was given back", guest.stats()["rx_placed"] - before, 0)
+    guest.check('far ip neigh del "$NEAR4" dev "$FAR_IF"')
+    guest.check('echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/remove"; ! fbnic_slot', 60)
+    guest.check("echo 1 >/sys/bus/pci/rescan; wait_for 10 near_if && ready 1500", 60)
+    traffic.ping(guest, 56)
+
+
+@case(rows=(6,), c_bug=_NOT_STOPPED)
+def silent_while_stopped(guest: Guest) -> None:
+    """Registers read all-ones while the interface goes down, and then no more: the device is kept off memory."""
+    with _memory_is_left_alone(guest), guest.fault("unplugged", config=False):
+        guest.check(_NOTICED, 40)
+        guest.check('ip link set "$(near_if)" down', 60)
+
+
+@case(rows=(6,), c_bug=_NOT_STOPPED)
+def deaf_while_stopped(guest: Guest) -> None:
+    """Writes to registers are lost while the interface goes down: the device is kept off memory."""
+    with _memory_is_left_alone(guest), guest.fault("csr_write_lost", first=0, last=0x5FFFF):
+        guest.check('ip link set "$(near_if)" down', 60)
+
+
+@case(rows=(6,), c_bug=_STOPPED_UNHEARD)
+def deaf_while_changed(guest: Guest) -> None:
+    """Writes to the registers of queues are lost while queues are replaced: the device is kept off memory."""
+    with _memory_is_left_alone(guest), guest.fault("csr_write_lost", first=0x40000, last=0x40FFF):
+        guest.run('ethtool -L "$(near_if)" combined 1', 60)

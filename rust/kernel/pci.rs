@@ -432,6 +432,39 @@ impl Drop for Enabled {
     }
 }
 
+/// How often a device is told to keep off memory that does not obey.
+const STOP_DMA_TRIES: u32 = 8;
+
+/// Switches bus mastering off: whatever `dev` was told before, it neither reads nor writes memory, and
+/// sends no interrupts, until [`resume_dma`] or [`Device::set_master`].
+///
+/// Returns whether the device says so, in an answer that its earlier writes cannot be behind of. One that
+/// does not answer is gone. Any context.
+pub fn stop_dma(dev: &Device) -> bool {
+    let pdev = as_raw(dev);
+    // CAST: Defined as an `int` that fits.
+    let (offset, master) = (
+        crate::bindings::PCI_COMMAND as c_int,
+        crate::bindings::PCI_COMMAND_MASTER as u16,
+    );
+    (0..STOP_DMA_TRIES).any(|_| {
+        let mut command = !0;
+        // SAFETY: The device is valid by its type; both only access configuration space.
+        unsafe {
+            bindings::pci_clear_master(pdev);
+            bindings::pci_read_config_word(pdev, offset, &mut command);
+        }
+        command & master == 0
+    })
+}
+
+/// Undoes [`stop_dma`]. Any context.
+pub fn resume_dma(dev: &Device) {
+    // SAFETY: The device is valid by its type. What it was told to do is the business of who told it, as
+    // with `Device::set_master()`.
+    unsafe { bindings::pci_set_master(as_raw(dev)) };
+}
+
 /// Number of CPUs which are online at the moment.
 pub fn num_online_cpus() -> u32 {
     // SAFETY: The counter is a static that lives for ever. CPUs may come and go at any time, hence
