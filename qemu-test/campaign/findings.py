@@ -11,7 +11,7 @@ from harness import paths
 # What the kernel says first when something is wrong, down to what distinguishes one place from another.
 _HEADLINE = re.compile(
     r"(WARNING: |BUG: |Oops: |kernel BUG at|Kernel panic|general protection fault|Unable to handle"
-    r"|UBSAN: |KFENCE: |KASAN: |INFO: task|unregister_netdevice: waiting|refcount_t: |list_\w+ corruption"
+    r"|UBSAN: |KFENCE: |KASAN: |INFO: task|unregister_netdevice: waiting|refcount_t: |list_\w+ corruption|pagealloc: "
     r"|possible (recursive|circular) locking|inconsistent lock state|suspicious RCU usage|soft lockup"
     r"|panicked at|page_pool_release_retry|nobody cared|DMA-API: |bad page state|Bad page state)"
 )

@@ -22,7 +22,7 @@ _TROUBLE = re.compile(
             r"(soft|hard) lockup|hard LOCKUP|detected stalls|self-detected stall",
             r"nobody cared",
             r"UBSAN:|KFENCE:|KASAN:",
-            r"refcount_t:|list_(add|del) corruption",
+            r"refcount_t:|list_(add|del) corruption|pagealloc: ",
             r"unregister_netdevice: waiting",
             r"NETDEV WATCHDOG",
             r"page_pool_release_retry|stalled pool shutdown",
