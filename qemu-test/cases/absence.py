@@ -47,9 +47,11 @@ def lost_interrupt_in_init_failure_mode(guest: Guest) -> None:
     with guest.fault("msix_lost", {"times": 1}) as number:
         guest.check(look, 30)
         same("interrupts lost", guest.struck(number), 1)
+    # Without an interrupt it takes 10 s again.
     start = time.monotonic()
     guest.check(look)
-    assert time.monotonic() - start < 5, "the interrupt stays away"
+    took = time.monotonic() - start
+    assert took < 9, f"the interrupt stays away: {took:.1f} s"
     guest.check("fbnic_unbind && fbnic_bind && ready 1500", 60)
 
 
