@@ -172,6 +172,25 @@ def firmware_left_rx_running(guest: Guest) -> None:
     guest.check("ready 1500")
 
 
+# Control of the receive completions of queue set 100, and that they are written.
+RCQ_CTL_100, ENABLED = 0x40000 + 100 * 0x400 + 0x200, 2
+_MAY_TOUCH_MEMORY = "[ $((0x$(od -An -tx1 -j4 -N1 /sys/bus/pci/devices/$(fbnic_slot)/config | tr -d ' ') & 4)) != 0 ]"
+
+
+@case(rows=(7,), drivers=("rust",))
+def queues_left_running(guest: Guest) -> None:
+    """A queue that somebody has left running is stopped before the device may touch memory, or it never may."""
+    guest.check("is_loaded || load_fbnic; fbnic_unbind")
+    _poke(guest, {RCQ_CTL_100: ENABLED})
+    guest.check(f"fbnic_bind && {_MAY_TOUCH_MEMORY}")
+    _compare(guest, {RCQ_CTL_100: 0})
+    guest.check("fbnic_unbind")
+    with guest.fault("csr_read", first=RCQ_CTL_100, value=ENABLED):
+        guest.check(f"! fbnic_bind && ! {_MAY_TOUCH_MEMORY} && nothing_left")
+    guest.check("fbnic_bind && ready 1500")
+    traffic.ping(guest, 56)
+
+
 @case(rows=(7, 11, 13, 14, 19), drivers=("rust",))
 def registers_beside_c(guest: Guest) -> None:
     """Every register of the device is the same after either driver: loaded, up, down, unloaded."""
