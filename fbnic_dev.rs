@@ -105,8 +105,10 @@ impl Fbnic {
         self.pdev.as_ref()
     }
 
-    /// Keeps the device off memory until bus mastering is switched on again, which is before memory goes
-    /// that it was told of. Any context.
+    /// Keeps the device off all memory, until bus mastering is switched on again. Any context.
+    ///
+    /// To be called before memory goes that the device was told of, where nothing else says that it is
+    /// done with it.
     pub fn stop_dma(&self) {
         if !stop_dma(&self.pdev) && self.csr.is_present() {
             dev_err!(self.dev(), "Bus mastering cannot be switched off\n");
