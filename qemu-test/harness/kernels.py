@@ -75,7 +75,7 @@ def _debug() -> Kernel:
         archives=(debug / "modules.cpio",),
         memory="2G",
         slowness=8,
-        # KASAN would fall silent after its first report otherwise.
+        # A kernel that dies on its way to sleep shall say why. KASAN would fall silent after its first report.
         # Measuring the processor against the clock goes wrong on a busy host, hence lpj.
-        words="loglevel=6 lpj=4000000 kasan_multi_shot slab_debug=F SLOWNESS=8",
+        words="loglevel=6 lpj=4000000 no_console_suspend kasan_multi_shot slab_debug=F SLOWNESS=8",
     )
