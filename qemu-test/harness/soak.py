@@ -409,7 +409,9 @@ def traffic(soak: Soak) -> str:
 def fault(soak: Soak) -> str:
     """The NIC misbehaves for a moment. Down and up again, it works."""
     name, fields = soak.rng.choice(_FAULTS)
-    if not soak.faults:
+    # Without an IOMMU, which only that guest has, what is written late may go to memory that was a buffer once.
+    astray = name == "dma_late" and soak.guest.spec.kernel.name != "checked"
+    if not soak.faults or astray:
         return f"true # {name} is left out"
     # Firmware talks rarely, so there every occasion is taken; of the data path's only some.
     chance = {} if name.startswith(("fw", "link", "msix")) else {"one_in": soak.rng.choice((2, 20, 200))}
