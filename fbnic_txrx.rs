@@ -452,18 +452,19 @@ impl NapiVector {
 
     /// Returns whether the device has heard that the queues are to stop.
     pub fn is_stopped(&self) -> bool {
-        let fbnic = &self.vector.fbnic;
-        let tx = |index| is_stopped(fbnic, index, &TX_CONTROLS);
-        let rx = |index| is_stopped(fbnic, index, &RX_CONTROLS);
-        self.triads().all(tx) && self.rxqs().all(rx)
+        self.all(is_stopped)
     }
 
     /// Makes the device forget what the queues were doing. Returns whether it has heard.
     pub fn reset(&self) -> bool {
+        self.all(reset)
+    }
+
+    /// Returns whether `check` holds for the control registers of all queues.
+    fn all(&self, check: fn(&Fbnic, u16, &[usize]) -> bool) -> bool {
         let fbnic = &self.vector.fbnic;
-        let tx = |index| reset(fbnic, index, &TX_CONTROLS);
-        let rx = |index| reset(fbnic, index, &RX_CONTROLS);
-        self.triads().all(tx) && self.rxqs().all(rx)
+        self.triads().all(|index| check(fbnic, index, &TX_CONTROLS))
+            && self.rxqs().all(|index| check(fbnic, index, &RX_CONTROLS))
     }
 
     /// Waits until the device has stopped these queues and no others.
