@@ -43,6 +43,14 @@ READY = "guest: the tests begin"
 STALE_BREAKPOINT = "Oops: int3: 0000"
 
 
+def excerpt(text: str, lines: int = 12) -> list[str]:
+    """What a report of a failure shows of a console: the first sign of trouble with what follows it, and the end."""
+    every = text.splitlines()
+    first = next((number for number, line in enumerate(every) if _TROUBLE.search(line)), len(every))
+    shown = {*range(first, first + lines), *range(len(every) - lines, len(every))}
+    return [line for number, line in enumerate(every) if number in shown]
+
+
 class Console:
     """The log file that QEMU writes the guest's console to."""
 

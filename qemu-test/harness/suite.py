@@ -16,7 +16,7 @@ import cases
 from selftests import short
 
 from . import accel, case, hostchecks, kernels, paths, status, terminal
-from .console import STALE_BREAKPOINT
+from .console import STALE_BREAKPOINT, excerpt
 from .report import FAILED, Relay, Report
 from .vm import Guest, GuestError, Spec
 
@@ -267,7 +267,7 @@ def _attempt(session: Session, test: case.Case) -> str:
         console = log.read_text(errors="replace") if log.exists() else ""
         why = _excuse(session, test, console)
         if not why:
-            raise GuestError("\n".join([str(error), "console:", *console.splitlines()[-12:]])) from error
+            raise GuestError("\n".join([str(error), "console:", *excerpt(console)])) from error
         log.with_suffix(".first").write_text(console)
         first = (str(error) or type(error).__name__).splitlines()[0]
     return f"{session.run(test)}\nat the second try, as {why}; at first: {first}"
