@@ -101,6 +101,41 @@ def hostile_longer_than_received(guest: Guest) -> None:
     guest.check("ethtool -L $(near_if) combined 2; ready 1500")
 
 
+# A page that a ring of receive buffers holds, far from its first ones.
+_FAR_PAGE = 200
+# Packets lost around a lie beside those that the device has lied about.
+_MISTRUST = 3
+
+
+def _lost(guest: Guest, size: int, count: int) -> int:
+    """Sends pings one after another; how many got no answer."""
+    printed = guest.run(f"ping -n -q -i 0.02 -W 1 -c {count} -s {size} $FAR4", 60 + count).output
+    answered = re.search(r"(\d+) received", printed)
+    return count - int(answered[1] if answered else 0)
+
+
+@case(drivers=("rust",), allowed=ALLOWED, rows=(14, 17))
+def wrong_buffer_costs_a_packet(guest: Guest) -> None:
+    """One completion with a page far ahead takes one packet with it, not all until the device gets there."""
+    for kind, mtu, size in (("header", 1500, 64), ("payload", 9000, 8900)):
+        # The rings begin at their first page again.
+        guest.check(f'ready {mtu}; ethtool -L "$(near_if)" combined 1; ready {mtu}', 60)
+        with guest.fault("rcd", {"times": 1}, kind=kind, field="buffer", value=_FAR_PAGE) as number:
+            lost = _lost(guest, size, 20)
+            assert guest.struck(number) == 1, f"no {kind} was lied about"
+        print(f"{kind} ahead: {lost} of 20 lost")
+        assert lost <= 1, f"{lost} of 20 packets lost to one wrong {kind}"
+        with guest.fault("rcd_omitted", {"times": 30}, kind=kind) as number:
+            lost = _lost(guest, size, 60)
+            struck = guest.struck(number)
+            assert struck == 30, f"{struck} times a {kind} was left out"
+        print(f"{kind} left out: {lost} of 60 lost")
+        assert lost <= 30 + _MISTRUST, f"{lost} of 60 packets lost to 30 left out"
+        assert not _lost(guest, size, 5), f"packets are lost after a {kind} was left out"
+        guest.check('ethtool -L "$(near_if)" combined 2', 30)
+    guest.check("ready 1500", 60)
+
+
 @case(drivers=("rust",), allowed=ALLOWED, rows=(13,))
 def hostile_transmit_completions(guest: Guest) -> None:
     """Transmit completions with a wrong head or kind, missing, twice there, of the wrong phase."""

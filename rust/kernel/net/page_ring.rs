@@ -5,7 +5,9 @@
 //! The device fills the pages of a ring in order, each with one or more pieces of packets from start
 //! to end. What it says about that is not to be believed: a piece is only ever taken from a page the
 //! device has, not from one before the page of the last piece, and only from behind all pieces taken
-//! from that page before. So no two packets can be made to share memory.
+//! from that page before. So no two packets can be made to share memory. That pages were left out is
+//! believed only when it is said twice: what comes from the pages passed over is lost, and after a
+//! single wrong index that would be all there is until the device gets there.
 
 use crate::{
     bindings,
@@ -25,6 +27,17 @@ const REFERENCES: u32 = PAGE_SIZE as u32 + 1;
 
 /// Value of [`PageRing::used`] that lets nothing be taken.
 const NOTHING: u32 = u32::MAX;
+
+/// How many pages on from the first index that left out some a second one may be to bear it out.
+const NEAR: u32 = 8;
+
+/// An index that would leave out pages.
+#[derive(Clone, Copy)]
+struct Jump {
+    /// Where the device was said to be when the index came: `filling` and `used`.
+    from: (u32, u32),
+    to: u32,
+}
 
 /// A part of a page with a frame in it.
 ///
@@ -66,6 +79,8 @@ pub struct PageRing {
     tail: u32,
     used: u32,
     taken: u32,
+    /// The last index that left out pages and was not believed.
+    jump: Option<Jump>,
     pool: *mut bindings::page_pool,
 }
 
@@ -101,6 +116,7 @@ impl PageRing {
             tail: 0,
             used: NOTHING,
             taken: 0,
+            jump: None,
             pool: pool.as_ptr(),
         })
     }
@@ -244,8 +260,9 @@ impl PageRing {
     /// Takes the bytes `start..end` of the page at `index`, which the device is filling now, for a
     /// packet.
     ///
-    /// Returns `None` if the device does not have that page or is done with it, or if the range is
-    /// empty, leaves the page or starts before the end of an earlier one.
+    /// Returns `None` if the device does not have that page or is done with it, if it has left out
+    /// pages and this is the first piece after them, or if the range is empty, leaves the page or
+    /// starts before the end of an earlier one.
     #[inline(always)]
     pub fn take(&mut self, index: u32, start: u32, end: u32) -> Option<PageFrag> {
         self.go_to(index)?;
@@ -346,6 +363,13 @@ impl PageRing {
         if index > self.mask || self.distance(self.filling, index) >= self.posted() {
             return None;
         }
+        if !self.is_borne_out(index) {
+            self.jump = Some(Jump {
+                from: (self.filling, self.used),
+                to: index,
+            });
+            return None;
+        }
         while self.filling != index {
             self.note_share();
             // INVARIANT: There is a page, as `index` comes before the tail.
@@ -353,6 +377,14 @@ impl PageRing {
             self.start();
         }
         Some(())
+    }
+
+    /// Returns whether the index before `index` left out about the same pages, and nothing was taken
+    /// since.
+    fn is_borne_out(&self, index: u32) -> bool {
+        self.jump.is_some_and(|jump| {
+            jump.from == (self.filling, self.used) && self.distance(jump.to, index) <= NEAR
+        })
     }
 
     /// Notes how many references of the page at `filling` are left.
@@ -391,6 +423,7 @@ impl PageRing {
         self.tail = 0;
         self.used = NOTHING;
         self.taken = 0;
+        self.jump = None;
     }
 }
 
