@@ -41,7 +41,7 @@ def init_failure_mode(guest: Guest) -> None:
 def lost_interrupt_in_init_failure_mode(guest: Guest) -> None:
     """Without a network device, too, an answer whose interrupt is lost is found, and the next one interrupts."""
     guest.check("is_loaded || load_fbnic; fbnic_unbind")
-    with guest.fault("config_read", offset=DSN_LOW), guest.fault("config_read", offset=DSN_HIGH):
+    with guest.fault("config_read", offset=DSN_LOW, value=0), guest.fault("config_read", offset=DSN_HIGH, value=0):
         guest.check("fbnic_bind && ! near_if")
     look = "cat /sys/class/hwmon/hwmon*/temp1_input"
     with guest.fault("msix_lost", {"times": 1}) as number:
