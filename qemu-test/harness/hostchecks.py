@@ -42,6 +42,7 @@ def run(report: Report) -> None:
         ("bench-evaluation", bench_evaluation),
         ("selftests-evaluation", selftests_evaluation),
         ("campaign-evaluation", campaign_evaluation),
+        ("console-evaluation", console_evaluation),
     ):
         if report.wants(name):
             report.run(name, function)
@@ -145,6 +146,11 @@ def campaign_evaluation() -> str:
     """Seeds, findings and the ledger of a campaign are what they should be."""
     directory = "qemu-test/campaign/tests"
     return output_of([sys.executable, "-m", "unittest", "discover", directory], paths.PROJECT)
+
+
+def console_evaluation() -> str:
+    """Trouble on a guest's console is found, and a report shows it."""
+    return output_of([sys.executable, "-m", "unittest", "discover", "qemu-test/harness/tests"], paths.PROJECT)
 
 
 def selftests_evaluation() -> str:
