@@ -5,7 +5,7 @@ import contextlib
 import re
 import time
 
-from harness import netdev_genl, packets, rxtrace
+from harness import netdev_genl, packets, rxtrace, traffic
 from harness.case import case, same
 from harness.packets import ICMP, SCTP, TCP, UDP, Flow
 from harness.vm import Guest
@@ -18,6 +18,8 @@ RULES = 48
 ADDRESSES = 8
 IPV6_IN_IPV6 = 41
 OTHER_MAC, GROUP, EVERYBODY = "02:00:00:00:77:01", "01:00:5e:00:77:01", "ff:ff:ff:ff:ff:ff"
+# First and last register of the classifier's rules (RPC_TCAM_ACT).
+RULE_TABLE = (0x8880, 0x8B7F)
 NEAR4, NEAR6 = "198.19.0.1", "2001:db8:1::1"
 
 # A rule without its action, flows that it is about, and flows that it is not about.
@@ -417,6 +419,26 @@ def rules_while_down(guest: Guest) -> None:
         other = packets.frame(OTHER_MAC, PEER, packets.EXPERIMENTAL.to_bytes(2, "big") + bytes(333))
         flows = [Flow("198.18.0.1", NEAR4, TCP, 5, port) for port in (80, 81)]
         same("queues", _received(guest, [*_frames(guest, flows), other]), [0, 2, 3])
+
+
+@case(
+    rows=(11, 19),
+    c_bug="drivers/net/ethernet/meta/fbnic/fbnic_pci.c:127 does not wait for the task that writes the rules once more",
+)
+def no_rules_when_down(guest: Guest) -> None:
+    """No rule is left in the device when the interface is down, though the driver's own work waited to go on."""
+    guest.check("! is_loaded || unload_fbnic; load_fbnic")
+    # Reading all registers takes seconds, under RTNL: the interface has to wait, then the work of once per second.
+    guest.check(
+        'dev=$(near_if); ip link set "$dev" up; sleep 0.3; ethtool -d "$dev" >/dev/null & '
+        'sleep 0.1; ip link set "$(near_if)" down; wait; sleep 0.5',
+        60,
+    )
+    left = [f"{csr:#07x}" for csr, value in enumerate(guest.csrs(*RULE_TABLE), RULE_TABLE[0]) if value]
+    guest.check("ready 1500")
+    assert any(guest.csrs(*RULE_TABLE)), "no rule when up"
+    same("registers of rules when down", left, [])
+    traffic.ping(guest, 56)
 
 
 @case(

@@ -226,11 +226,13 @@ def _up(guest: Guest, mtu: int) -> None:
     """Opens the interface, and puts the cable in only then.
 
     Upstream enables its queues while the link may come up, and a queue can then keep the drop mode
-    from before (fbnic_txrx.c:2713).
+    from before (fbnic_txrx.c:2713). And its service task, which runs after a second, writes the rules of the
+    classifier once more. If it waits for RTNL while the interface goes down, it does so afterwards (fbnic_pci.c:127
+    does not wait for it).
     """
     with guest.fault("link_down"):
         guest.check(f'ip link set "$(near_if)" mtu {mtu} up')
-    guest.check(f"cable_up {mtu}")
+    guest.check(f"sleep 2; cable_up {mtu}")
 
 
 def _registers(guest: Guest) -> dict[int, int]:
