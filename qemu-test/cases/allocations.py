@@ -12,6 +12,8 @@ _STEP = int(os.environ.get("STEP") or 7)
 # lines for each queue. Of those with the driver not among their nearest callers only every so many fails.
 _NEAR, _FAR = 12, 32
 _FAR_STEP = 13 * _STEP
+# So many failures are one command in the guest: each command has a limit of time, the number of allocations has none.
+_PART = 50
 # The kernel's own: what of an interrupt could not be entered in /proc is missed when the interrupt goes
 # (kernel/irq/proc.c, register_irq_proc). No driver can help it.
 _IRQ_PROC = (r"WARNING: fs/proc/generic\.c:\d+ at remove_proc_entry", r"Call Trace:")
@@ -27,8 +29,12 @@ def _fails(
 ) -> None:
     """Lets allocations during `action` fail; afterwards all memory is back and packets pass."""
     guest.check("ready 1500")
-    script = f"{_PREPARE.format(depth=depth)}; {before} || exit 1\nfail_each 1 {step} '{action}' '{repair}'"
-    tried = int(guest.check(script, 1200).split()[-1])
+    prepare = f"{_PREPARE.format(depth=depth)}; {before} || exit 1"
+    tried, part = 0, _PART
+    while part == _PART:
+        script = f"{prepare}\nfail_each {1 + tried * step} {step} {_PART} '{action}' '{repair}'"
+        part = int(guest.check(script, 600).split()[-1])
+        tried += part
     assert tried > 5, f"only {tried} allocations were made to fail"
     guest.check("ready 1500; unload_fbnic && no_leak", 120)
     print(f"{tried} allocations failed")
@@ -37,13 +43,14 @@ def _fails(
 @case(rows=(2,), kernels=("debug",), allowed=_IRQ_PROC)
 def probe_without_memory(guest: Guest) -> None:
     """Allocations fail while the driver takes the device, one per attempt."""
+    # A driver that has got along without the memory is told to let go, for the next attempt.
+    let_go = "if [ -e $driver/$slot ]; then echo $slot >$driver/unbind; fi"
     for depth, step in ((_NEAR, _STEP), (_FAR, _FAR_STEP)):
-        # A driver that has got along without the memory is told to let go, for the next attempt.
         _fails(
             guest,
             "echo $slot >$driver/bind",
-            "if [ -e $driver/$slot ]; then echo $slot >$driver/unbind; fi",
-            before="export slot driver; echo $slot >$driver/unbind",
+            let_go,
+            before=f"export slot driver; {let_go}",
             step=step,
             depth=depth,
         )

@@ -31,13 +31,13 @@ aim_at_driver() {
 # injected: how many allocations have failed on purpose since aim_at_driver.
 injected() { echo $((2 * MANY - $(<"$FAULTS/failslab/times") - $(<"$FAULTS/fail_page_alloc/times"))); }
 
-# fail_each FROM STEP ACTION REPAIR: runs the bash ACTION again and again, in which the allocation
-# number FROM fails, then number FROM + STEP, until there are no more. After each failure REPAIR has
-# to succeed. Prints how many allocations were tried. An ACTION that is a command has to be run with
-# exec, because only the process itself, not its children, is affected.
+# fail_each FROM STEP MOST ACTION REPAIR: runs the bash ACTION again and again, in which the allocation
+# number FROM fails, then number FROM + STEP, until there are no more or MOST were tried. After each
+# failure REPAIR has to succeed. Prints how many were tried: fewer than MOST at the end. An ACTION that
+# is a command has to be run with exec, because only the process itself, not its children, is affected.
 fail_each() {
-	local number=$1 step=$2 action=$3 repair=$4 before tried=0
-	while true; do
+	local number=$1 step=$2 most=$3 action=$4 repair=$5 before tried=0
+	while [ "$tried" -lt "$most" ]; do
 		before=$(injected)
 		bash -c "echo $number >/proc/self/fail-nth; $action" >/dev/null 2>&1
 		[ "$(injected)" != "$before" ] || break
