@@ -283,8 +283,9 @@ def _talkative(guest: Guest) -> Iterator[None]:
 
 
 def _unloads_while_logging(guest: Guest, times: int = 6) -> None:
-    # Where the driver has found the log to be there and has not used it yet.
-    slow = _Slow("mutex_lock", 3) if guest.spec.driver == "rust" else _Slow("_raw_spin_lock_irqsave", 1)
+    # Where the driver has found the log to be there and has not used it yet. With lockdep a mutex is taken by another name.
+    mutex = "mutex_lock_nested" if guest.spec.kernel.name == "debug" else "mutex_lock"
+    slow = _Slow(mutex, 3) if guest.spec.driver == "rust" else _Slow("_raw_spin_lock_irqsave", 1)
     for _ in range(times):
         guest.check("load_failcall")
         with _talkative(guest):
