@@ -427,17 +427,20 @@ def rules_while_down(guest: Guest) -> None:
 )
 def no_rules_when_down(guest: Guest) -> None:
     """No rule is left in the device when the interface is down, though the driver's own work waited to go on."""
-    guest.check("! is_loaded || unload_fbnic; load_fbnic")
-    # Reading all registers takes seconds, under RTNL: the interface has to wait, then the work of once per second.
-    guest.check(
-        'dev=$(near_if); ip link set "$dev" up; sleep 0.3; ethtool -d "$dev" >/dev/null & '
-        'sleep 0.1; ip link set "$(near_if)" down; wait; sleep 0.5',
-        60,
-    )
-    left = [f"{csr:#07x}" for csr, value in enumerate(guest.csrs(*RULE_TABLE), RULE_TABLE[0]) if value]
+    # On a busy machine the work of once per second may come before the interface waits, so this is done thrice.
+    left = set()
+    for _ in range(3):
+        guest.check("! is_loaded || unload_fbnic; load_fbnic")
+        # Reading all registers takes seconds, under RTNL: the interface has to wait, then that work.
+        guest.check(
+            'dev=$(near_if); ip link set "$dev" up; ethtool -d "$dev" >/dev/null & '
+            'sleep 0.2; ip link set "$dev" down; wait; sleep 0.5',
+            60,
+        )
+        left |= {f"{csr:#07x}" for csr, value in enumerate(guest.csrs(*RULE_TABLE), RULE_TABLE[0]) if value}
     guest.check("ready 1500")
     assert any(guest.csrs(*RULE_TABLE)), "no rule when up"
-    same("registers of rules when down", left, [])
+    same("registers of rules when down", left, set())
     traffic.ping(guest, 56)
 
 
