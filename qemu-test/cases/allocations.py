@@ -2,6 +2,7 @@
 """Memory that runs out: every allocation of the driver fails once. Needs the debug kernel."""
 
 import os
+import sys
 
 from harness.case import case
 from harness.vm import Guest
@@ -23,6 +24,9 @@ _PREPARE = (
     ". /guest/allocations.sh; aim_at_driver {depth} || exit 1; "
     "slot=$(fbnic_slot); driver=/sys/bus/pci/drivers/fbnic"
 )
+# The smallest rings: each buffer is one allocation, all of a ring's are made by the same lines, and each failure
+# costs a second or more.
+_SMALL = "rx-mini 64 rx-jumbo 64"
 _WORKS = "wait_for 20 has_carrier $(near_if) && wait_for 20 ping -n -q -c 1 -W 1 $FAR4"
 
 
@@ -37,6 +41,7 @@ def _fails(
         script = f"{prepare}\nfail_each {1 + tried * step} {step} {_PART} '{action}' '{repair}'"
         part = int(guest.check(script, 600).split()[-1])
         tried += part
+        print(f"  {tried} allocations failed so far", file=sys.stderr)
     assert tried > 5, f"only {tried} allocations were made to fail; a smaller STEP takes more"
     guest.check("ready 1500; unload_fbnic && no_leak", 120)
     print(f"{tried} allocations failed")
@@ -69,7 +74,7 @@ def open_without_memory(guest: Guest) -> None:
         guest,
         "exec ip link set $dev up",
         "ip link set $dev down",
-        before="export dev=$(near_if); ip link set $dev down",
+        before=f"export dev=$(near_if); ip link set $dev down; ethtool -G $dev {_SMALL}",
     )
 
 
@@ -78,9 +83,9 @@ def rings_without_memory(guest: Guest) -> None:
     """Allocations fail while rings are replaced: the old ones, or the new ones, work."""
     _fails(
         guest,
-        "exec ethtool -G $dev rx $((256 << RANDOM % 2)) tx $((256 << RANDOM % 2)) rx-jumbo 64",
+        f"exec ethtool -G $dev rx $((256 << RANDOM % 2)) tx $((256 << RANDOM % 2)) {_SMALL}",
         f"ethtool -G $dev rx-jumbo 128; {_WORKS}",
-        before="export dev=$(near_if); ethtool -G $dev rx-jumbo 128",
+        before="export dev=$(near_if); ethtool -G $dev rx-mini 64 rx-jumbo 128",
     )
 
 
@@ -91,7 +96,7 @@ def channels_without_memory(guest: Guest) -> None:
         guest,
         "exec ethtool -L $dev combined 1",
         f"ethtool -L $dev combined 2; {_WORKS}",
-        before="export dev=$(near_if); ethtool -L $dev combined 2",
+        before=f"export dev=$(near_if); ethtool -G $dev {_SMALL}; ethtool -L $dev combined 2",
     )
 
 
