@@ -263,9 +263,10 @@ impl Fbnic {
     }
 
     /// Whether the PCS vector is masked, as it is from when it was raised until somebody has asked
-    /// for the link.
+    /// for the link. A device that is gone, whose mask would read as all-ones, raises nothing.
     pub fn pcs_irq_is_masked(&self) -> bool {
-        self.csr.read32(intr_mask(0)) & 1 << PCS_VECTOR != 0
+        let is_masked = self.csr.read32(intr_mask(0)) & 1 << PCS_VECTOR != 0;
+        is_masked && self.csr.is_present()
     }
 
     /// Unmasks the PCS vector, after an interrupt that had no reason.

@@ -87,6 +87,10 @@ fn rsfec_offset(addr: u32, reg: u32) -> Option<usize> {
 
 impl Fbnic {
     /// Reads register `reg` of MMD `devad` at `addr`. What does not exist reads as zero. Sleeps.
+    ///
+    /// So does a device that is gone. It has no link then, which all-ones would be, and a fault of it:
+    /// phylink, which asks once a second, would have it come and go for ever, and log that. It would
+    /// log an error, too.
     pub fn mdio_read_c45(&self, addr: u32, devad: u32, reg: u32) -> u16 {
         let value = match devad {
             MMD_PMAPMD if addr == 0 => u32::from(self.pmd_read(reg)),
@@ -95,6 +99,9 @@ impl Fbnic {
                 .map_or_else(|| identity(PMA_ID, reg), |offset| self.csr.read32(offset)),
             _ => 0,
         };
+        if !self.csr.is_present() {
+            return 0;
+        }
         // CAST: MDIO registers are 16 bits wide.
         value as u16
     }

@@ -90,7 +90,6 @@ done >/dev/null 2>&1
 ip -s link show "$(near_if)" >/dev/null
 """
 
-
 def _touched(guest: Guest) -> int:
     """Accesses to the device's BARs, of either kind."""
     counts = guest.stats()
@@ -123,6 +122,29 @@ def firmware_window_lost(guest: Guest) -> None:
     guest.check('echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/remove"; ! fbnic_slot', 60)
     guest.check("echo 1 >/sys/bus/pci/rescan; wait_for 10 near_if && ready 1500", 60)
     traffic.ping(guest, 56)
+
+
+_CHANGES = 'cat "/sys/class/net/$(near_if)/carrier_changes"'
+
+
+@case(rows=(6, 15))
+def no_link_without_a_device(guest: Guest) -> None:
+    """Registers read all-ones, which looks like a link that is not locked: it does not come and go for ever."""
+    try:
+        # Of other modes all-ones is what a lock looks like, too.
+        guest.do("firmware", link_speed="25", fec="none")
+        guest.check("! is_loaded || unload_fbnic; ready 1500", 60)
+        with _pulled_out(guest, config=False):
+            time.sleep(2.5)
+            changes = guest.check(f"dmesg -C; {_CHANGES}")
+            time.sleep(6)
+            said = guest.check("dmesg | grep -i 'link\\|xpcs'; true")
+            same("what is said of the link of a device that was given up", said, "")
+            same("changes of the carrier", guest.check(_CHANGES), changes)
+    finally:
+        guest.do("firmware", link_speed="100", fec="rs")
+        guest.check('echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/remove"; ! fbnic_slot', 60)
+        guest.check("echo 1 >/sys/bus/pci/rescan; wait_for 10 near_if && ready 1500", 60)
 
 
 @case(rows=(2, 6))
