@@ -515,9 +515,8 @@ impl Fbnic {
         let mut counters = self.counters.lock();
         counters.update_port(&self.csr, true);
         counters.update_adapter(&self.csr, true);
-        counters.queues_used = QUEUE_COUNT;
-        counters.update_queues(&self.csr, true);
-        counters.queues_used = 0;
+        // Queues that are not in use yet may be later, and those that are stay so.
+        QueueStats::update_all(&mut counters.queues, &self.csr, true, false);
     }
 
     /// Makes the counters of the first `queues` Rx queues being looked at. Before they are enabled.

@@ -16,6 +16,10 @@ cat /sys/class/net/$dev/statistics/{rx,tx}_{packets,bytes}
 ethtool --json -S $dev --groups eth-mac >/tmp/eth-mac; cat /tmp/eth-mac
 """
 
+# Suspend to idle, as far as the devices, and at once back.
+SLEEP = """echo 1 >/sys/module/suspend/parameters/pm_test_delay
+echo devices >/sys/power/pm_test && echo freeze >/sys/power/state"""
+
 
 def _counters(guest: Guest) -> dict[str, int]:
     lines = guest.check(_COUNTERS)
@@ -47,11 +51,9 @@ def _survives(guest: Guest, action: str | Callable[[], None]) -> None:
 @case(rows=(4,))
 def suspend_and_resume(guest: Guest) -> None:
     """Suspend to idle, as far as the devices, with traffic running, twice; then once while down."""
-    sleep = "echo devices >/sys/power/pm_test && echo freeze >/sys/power/state"
-    guest.check("ready 1500; echo 1 >/sys/module/suspend/parameters/pm_test_delay; true")
-    _survives(guest, sleep)
-    _survives(guest, sleep)
-    guest.check(f'ip link set "$(near_if)" down; {sleep}', 60)
+    _survives(guest, SLEEP)
+    _survives(guest, SLEEP)
+    guest.check(f'ip link set "$(near_if)" down; {SLEEP}', 60)
     guest.check("ready 1500", 60)
     traffic.ping(guest, 56)
 
@@ -73,17 +75,16 @@ def function_reset(guest: Guest) -> None:
 )
 def resume_with_fewer_processors(guest: Guest) -> None:
     """After a sleep from which one processor less wakes up, every flow finds a queue."""
-    sleep = "echo devices >/sys/power/pm_test && echo freeze >/sys/power/state"
-    guest.check("ready 1500; echo 1 >/sys/module/suspend/parameters/pm_test_delay; true")
+    guest.check("ready 1500")
     cpu = "/sys/devices/system/cpu/cpu1/online"
     try:
-        guest.check(f"echo 0 >{cpu} && {sleep}", 60)
+        guest.check(f"echo 0 >{cpu} && {SLEEP}", 60)
         guest.check("ready 1500", 60)
         # Only TCP is spread by its ports. Nobody listens there, and every attempt is told so.
         attempt = "far socat -u OPEN:/etc/hosts TCP:$NEAR4:$port,connect-timeout=5 2>&1"
         guest.check(f"for port in {{7000..7029}}; do {attempt} | grep -q refused || fail no answer from $port; done", 200)
     finally:
-        guest.check(f"echo 1 >{cpu}; {sleep}", 60)
+        guest.check(f"echo 1 >{cpu}; {SLEEP}", 60)
         guest.run('ethtool -L "$(near_if)" combined "$(nproc)"')
     guest.check("ready 1500", 60)
 
