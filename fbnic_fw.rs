@@ -40,6 +40,7 @@ use kernel::{
 };
 
 use crate::{
+    completion::Completion,
     fbnic_csr::{
         intr::*,
         Csr, //
@@ -170,6 +171,9 @@ pub struct Fw {
     inner: Mutex<Inner>,
     #[pin]
     answered: CondVar,
+    /// For the one who waits in spite of signals: told of what `answered` is told of.
+    #[pin]
+    served: Completion,
     lost: LostInterrupt,
 }
 
@@ -183,6 +187,7 @@ impl Fw {
                 buf: KBox::init(pin_init::init_zeroed(), GFP_KERNEL)?,
             }),
             answered <- new_condvar!(),
+            served <- Completion::new(),
             lost: LostInterrupt::new(),
         })
     }
@@ -443,6 +448,7 @@ impl Fbnic {
             self.csr.write32(intr_set(0), 1 << FW_VECTOR);
         }
         self.fw.answered.notify_all();
+        self.fw.served.complete_all();
         if inner.mailbox.is_some() {
             self.fw_irq_enable();
         }
@@ -490,6 +496,7 @@ impl Fbnic {
             // It may not have heard of that.
             self.stop_dma();
         }
+        self.fw.served.complete_all();
     }
 }
 
@@ -644,39 +651,42 @@ pub enum FwHealth {
 impl Fbnic {
     /// Takes the port and makes sure that the firmware has noticed. Sleeps up to 10 s.
     ///
+    /// A signal does not end that: an interface that is about to come back, after a reset or a test,
+    /// would stay down for it.
+    ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` if it did not notice, `EINTR`, or those of sending.
+    /// `ETIMEDOUT` if it did not notice, `EPIPE` if the mailbox was closed, or those of sending.
     pub fn fw_take_ownership(&self) -> Result {
-        let mut inner = self.fw.inner.lock();
-        self.fw_claim(&mut inner)?;
+        self.fw_claim(&mut self.fw.inner.lock())?;
+        self.fw_await_claim()
+            .inspect_err(|_| self.fw_release_ownership())
+    }
 
+    /// Waits until a claim is answered, and asks for the first sign of life.
+    fn fw_await_claim(&self) -> Result {
         let mut left = msecs_to_jiffies(TIMEOUT_MS);
-        while !inner.state.heartbeat.is_answered() {
+        loop {
+            let mut inner = self.fw.inner.lock();
+            if left == 0 {
+                // The answer may be there and its interrupt lost. Until the interface is back nobody else
+                // looks for that.
+                self.fw_serve(&mut inner);
+            }
             if inner.mailbox.is_none() {
                 return Err(EPIPE);
             }
-            match self
-                .fw
-                .answered
-                .wait_interruptible_timeout(&mut inner, left)
-            {
-                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
-                CondVarTimeoutResult::Timeout => return Err(self.fw_give_up(inner, ETIMEDOUT)),
-                CondVarTimeoutResult::Signal { .. } => return Err(self.fw_give_up(inner, EINTR)),
+            if inner.state.heartbeat.is_answered() {
+                return self.fw_request_heartbeat(&mut inner);
             }
+            if left == 0 {
+                return Err(ETIMEDOUT);
+            }
+            // What is served from here on ends the wait, as that needs the lock, too.
+            self.fw.served.reinit();
+            drop(inner);
+            left = self.fw.served.wait_timeout(left);
         }
-        if let Err(error) = self.fw_request_heartbeat(&mut inner) {
-            return Err(self.fw_give_up(inner, error));
-        }
-        Ok(())
-    }
-
-    /// Takes back a claim that did not work out, and passes on why.
-    fn fw_give_up(&self, inner: impl core::ops::DerefMut<Target = Inner>, error: Error) -> Error {
-        drop(inner);
-        self.fw_release_ownership();
-        error
     }
 
     fn fw_claim(&self, inner: &mut Inner) -> Result {

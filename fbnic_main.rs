@@ -20,6 +20,9 @@ use kernel::{
 };
 
 #[allow(unsafe_code)]
+#[path = "rust/kernel/completion.rs"]
+mod completion;
+#[allow(unsafe_code)]
 #[path = "rust/kernel/debugfs.rs"]
 mod debugfs;
 #[allow(unsafe_code)]

@@ -302,6 +302,25 @@ def ownership(guest: Guest) -> None:
     guest.check("ready 1500")
 
 
+# Without a word to the interface itself, which would bring it up again.
+_BACK = "wait_for 20 has_carrier $(near_if) && wait_for 8 ping -n -q -c 1 -W 1 $FAR4"
+
+
+@case(rows=(10,))
+def ownership_in_spite_of_signals(guest: Guest) -> None:
+    """A signal to the one who waits for the port, after a test or a reset, does not leave the interface down."""
+    attempts = ['ethtool -t "$(near_if)" offline']
+    if guest.spec.driver == "rust":
+        # The upstream driver does not come back after a reset with the interface up.
+        attempts.append("""bash -c 'echo 1 >"$0"' "/sys/bus/pci/devices/$(fbnic_slot)/reset" """)
+    for attempt in attempts:
+        guest.check("ready 1500")
+        with guest.fault("fw_delay", message=OWNERSHIP, ms=7000):
+            same("status", guest.run(f"timeout -s INT 4 {attempt}", 60).status, 124)
+            guest.check(_BACK, 60)
+        traffic.ping(guest, 56)
+
+
 @case(rows=(9,))
 def no_dma_without_a_driver(guest: Guest) -> None:
     """The device may use DMA while the mailbox is up, and not a moment longer."""

@@ -192,6 +192,11 @@ def lost_interrupts_of_firmware_and_link(guest: Guest) -> None:
             assert guest.struck(number) == 1, "no interrupt of the link was lost"
         guest.check("wait_for 8 has_carrier $(near_if)", 20)
     guest.check("wait_for 8 ping -nqc 1 -W 1 $FAR4", 20)
+    # While the interface comes back, only the one who waits for the firmware can look.
+    with guest.fault("msix_lost", vector=_FIRMWARE) as number:
+        guest.check('echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"', 60)
+        assert guest.struck(number), "no interrupt of the firmware was lost"
+    guest.check("wait_for 20 has_carrier $(near_if) && wait_for 8 ping -nqc 1 -W 1 $FAR4", 40)
 
 
 @case(drivers=("rust",), allowed=ALLOWED, rows=(13, 14))

@@ -5,6 +5,7 @@
 
 #include "helpers.h"
 
+#include "completion.c"
 #include "net/netdevice.c"
 #include "net/page_pool.c"
 #include "net/skbuff.c"

@@ -10,12 +10,16 @@
 #ifndef _FBNIC_HELPERS_H
 #define _FBNIC_HELPERS_H
 
+#include <linux/completion.h>
 #include <linux/filter.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
 #include <net/netmem.h>
 #include <net/page_pool/types.h>
 #include <net/xdp.h>
+
+/* completion.c */
+void rust_helper_reinit_completion(struct completion *x);
 
 /* net/netdevice.c */
 bool rust_helper_netdev_xmit_more(void);
