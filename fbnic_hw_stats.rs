@@ -7,7 +7,10 @@
 //! [`Fbnic::stats_reset`], resets of the device. [`Fbnic::service_tick`] looks at the 32-bit
 //! counters once a second; 64-bit ones are read when somebody asks.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::SpinLockGuard, //
+};
 use pin_init::init_zeroed;
 
 use crate::{
@@ -423,6 +426,8 @@ pub(crate) struct HwCounters {
     queues: [QueueStats<Counter>; QUEUE_COUNT],
     /// Queues that have ever been in use; the counters of the others stand still.
     queues_used: usize,
+    /// The device starts anew: what its counters hold is not to be compared with the last look.
+    held: bool,
 }
 
 /// What `ethtool -S` shows of the adapter as a whole.
@@ -457,7 +462,8 @@ pub struct Drops {
     pub tx_dropped: u64,
 }
 
-/// FIFOs of the packet buffer that end at the host.
+/// FIFOs of the packet buffer that end at the host. The others also drop what the classifier did not
+/// want.
 const HOST_FIFOS: [usize; 2] = [4, 6];
 
 impl HwCounters {
@@ -486,6 +492,18 @@ impl HwCounters {
         self.update_queues(csr, false);
     }
 
+    /// Reads what [`Fbnic::drops`] adds up.
+    fn update_drops(&mut self, csr: &Csr) {
+        self.tmi.update32(csr);
+        self.tti.update32(csr);
+        for index in HOST_FIFOS {
+            if let Some(fifo) = self.rxb_fifo.get_mut(index) {
+                fifo.update(index, csr, false, true);
+            }
+        }
+        self.update_queues(csr, false);
+    }
+
     fn update_adapter(&mut self, csr: &Csr, fresh: bool) {
         self.tmi.update(csr, fresh);
         self.tti.update(csr, fresh);
@@ -509,14 +527,33 @@ impl HwCounters {
 
 /// Statistics. May be called from any context but hard interrupts; each reads registers.
 impl Fbnic {
+    /// Leaves the totals as they are until [`Fbnic::stats_reset`], whoever asks for them. Before
+    /// registers can be accessed again of a device that was reset.
+    pub(crate) fn stats_hold(&self) {
+        self.counters.lock().held = true;
+    }
+
     /// Takes the present values of all counters as the start, at probe and after the device was
     /// reset. Totals are kept.
     pub fn stats_reset(&self) {
         let mut counters = self.counters.lock();
+        counters.held = false;
         counters.update_port(&self.csr, true);
         counters.update_adapter(&self.csr, true);
         // Queues that are not in use yet may be later, and those that are stay so.
         QueueStats::update_all(&mut counters.queues, &self.csr, true, false);
+    }
+
+    /// Brings counters up to date with `look`, if they can be compared with the device's.
+    fn look_at_counters(
+        &self,
+        look: impl FnOnce(&mut HwCounters, &Csr),
+    ) -> SpinLockGuard<'_, HwCounters> {
+        let mut counters = self.counters.lock();
+        if !counters.held {
+            look(&mut counters, &self.csr);
+        }
+        counters
     }
 
     /// Makes the counters of the first `queues` Rx queues being looked at. Before they are enabled.
@@ -527,58 +564,59 @@ impl Fbnic {
 
     /// Once a second: reads the counters that could wrap unseen.
     pub(crate) fn update_counters32(&self) {
-        self.counters.lock().update_narrow(&self.csr);
+        drop(self.look_at_counters(HwCounters::update_narrow));
     }
 
     /// Counters of the MAC.
     pub fn eth_mac_stats(&self) -> EthMacStats {
-        let mut counters = self.counters.lock();
-        counters.eth_mac.update(&self.csr, false);
-        counters.eth_mac.totals()
+        self.look_at_counters(|counters, csr| counters.eth_mac.update(csr, false))
+            .eth_mac
+            .totals()
     }
 
     /// Pause frames.
     pub fn pause_stats(&self) -> PauseStats {
-        let mut counters = self.counters.lock();
-        counters.pause.update(&self.csr, false);
-        counters.pause.totals()
+        self.look_at_counters(|counters, csr| counters.pause.update(csr, false))
+            .pause
+            .totals()
     }
 
     /// MAC control frames.
     pub fn eth_ctrl_stats(&self) -> EthCtrlStats {
-        let mut counters = self.counters.lock();
-        counters.eth_ctrl.update(&self.csr, false);
-        counters.eth_ctrl.totals()
+        self.look_at_counters(|counters, csr| counters.eth_ctrl.update(csr, false))
+            .eth_ctrl
+            .totals()
     }
 
     /// RMON counters, and frames by size.
     pub fn rmon_stats(&self) -> (RmonStats, [SizeStats; 11]) {
-        let mut counters = self.counters.lock();
-        counters.rmon.update(&self.csr, false);
-        SizeStats::update_all(&mut counters.sizes, &self.csr, false, false);
+        let counters = self.look_at_counters(|counters, csr| {
+            counters.rmon.update(csr, false);
+            SizeStats::update_all(&mut counters.sizes, csr, false, false);
+        });
         let sizes = counters.sizes.each_ref().map(SizeStats::totals);
         (counters.rmon.totals(), sizes)
     }
 
     /// Error correction.
     pub fn fec_stats(&self) -> FecStats {
-        let mut counters = self.counters.lock();
-        counters.fec.update(&self.csr, false);
-        counters.fec.totals()
+        self.look_at_counters(|counters, csr| counters.fec.update(csr, false))
+            .fec
+            .totals()
     }
 
     /// Symbol errors of all lanes.
     pub fn symbol_errors(&self) -> u64 {
-        let mut counters = self.counters.lock();
-        LaneStats::update_all(&mut counters.lanes, &self.csr, false, false);
+        let counters = self.look_at_counters(|counters, csr| {
+            LaneStats::update_all(&mut counters.lanes, csr, false, false);
+        });
         let lanes = counters.lanes.iter();
         lanes.fold(0, |sum, lane| sum.wrapping_add(lane.symbol_errors.total))
     }
 
     /// Counters of the adapter as a whole.
     pub fn hw_stats(&self) -> HwStats {
-        let mut counters = self.counters.lock();
-        counters.update_adapter(&self.csr, false);
+        let counters = self.look_at_counters(|counters, csr| counters.update_adapter(csr, false));
         HwStats {
             tmi: counters.tmi.totals(),
             tti: counters.tti.totals(),
@@ -592,22 +630,18 @@ impl Fbnic {
 
     /// Counters of Rx queue `index`; zero if there is no such queue.
     pub fn queue_stats(&self, index: usize) -> QueueStats {
-        let mut counters = self.counters.lock();
-        let Some(queue) = counters.queues.get_mut(index) else {
-            return QueueStats::default();
-        };
-        queue.update(index, &self.csr, false, false);
-        queue.totals()
+        let counters = self.look_at_counters(|counters, csr| {
+            if let Some(queue) = counters.queues.get_mut(index) {
+                queue.update(index, csr, false, false);
+            }
+        });
+        let queue = counters.queues.get(index);
+        queue.map_or_else(QueueStats::default, QueueStats::totals)
     }
 
     /// Packets lost in hardware.
     pub fn drops(&self) -> Drops {
-        let csr = &self.csr;
-        let mut guard = self.counters.lock();
-        let counters = &mut *guard;
-        counters.tmi.update32(csr);
-        counters.tti.update32(csr);
-        counters.update_queues(csr, false);
+        let counters = self.look_at_counters(HwCounters::update_drops);
 
         let mut drops = Drops {
             tx_dropped: counters
@@ -619,10 +653,8 @@ impl Fbnic {
                 .wrapping_add(counters.tti.tbi_drop_frames.total),
             ..Drops::default()
         };
-        // The other FIFOs also drop what the classifier did not want.
         for index in HOST_FIFOS {
-            if let Some(fifo) = counters.rxb_fifo.get_mut(index) {
-                fifo.update(index, csr, false, true);
+            if let Some(fifo) = counters.rxb_fifo.get(index) {
                 drops.rx_missed = drops.rx_missed.wrapping_add(fifo.drop_frames.total);
             }
         }

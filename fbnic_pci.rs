@@ -267,6 +267,8 @@ impl Adapter {
 
     /// Undoes [`Adapter::quiesce`], except that no traffic flows before [`Adapter::attach`].
     fn restart(&self, dev: &Device<Core<'_>>) -> Result {
+        // Those who read statistics do not ask whether the interface is there.
+        self.fbnic.stats_hold();
         self.fbnic.csr.reattach();
 
         self.try_restart(dev).inspect_err(|err| {

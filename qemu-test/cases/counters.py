@@ -8,7 +8,8 @@ import struct
 from harness.case import case, same
 from harness.vm import Guest
 
-from .power import SLEEP
+from .firmware import OWNERSHIP
+from .power import NO_RESET, SLEEP
 
 # Registers of the hardware guide, section 12, by what ethtool calls them; 64 bits, low half first.
 MAC = {
@@ -110,6 +111,23 @@ def drops_are_counted(guest: Guest) -> None:
     # The device has started anew, its counters too.
     guest.check(f"{SLEEP}; ready 1500", 60)
     drop()
+
+
+@case(rows=(4, 20), c_bug=NO_RESET)
+def counters_read_during_a_reset(guest: Guest) -> None:
+    """Whoever reads counters while the device starts anew, and with it its counters, adds nothing to them."""
+    name = guest.check("ready 1500; sleep 1.5; near_if").split()[-1]
+    read = f"cat {' '.join(f'/sys/class/net/{name}/statistics/{drop}' for drop in DROPS)}"
+    for csrs in DROPS.values():
+        for csr in csrs:
+            _add(guest, csr, 1000, wide=False)
+    before = guest.check(read)
+    with guest.fault("fw_delay", message=OWNERSHIP, ms=3000):
+        reset = 'echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset" &'
+        during = guest.check(f"{reset} while kill -0 $! 2>/dev/null; do {read}; pause 0.1; done | uniq; wait $!", 60)
+    assert during.count("\n") >= len(DROPS), f"nothing was read: {during}"
+    same("counters after the reset", guest.check(read), before)
+    guest.check("ready 1500")
 
 
 # Sections that the dump has to have: first and last register, and those of them that stand still.
