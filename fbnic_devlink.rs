@@ -11,7 +11,12 @@ use kernel::{
     fmt,
     prelude::*,
     str::CString,
-    sync::Arc, //
+    sync::Arc,
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
 };
 
 use crate::{
@@ -41,6 +46,10 @@ const NS_OTP_WRITE_STATUS: usize = 0x21e * 4;
 /// Largest dump of the firmware's memory that is fetched, bytes. What the firmware says about its
 /// size must not cost all of ours.
 const COREDUMP_MAX: u32 = 16 << 20;
+
+/// How long fetching a dump may take, seconds. Each of its thousands of parts may take the firmware
+/// 10 s, and meanwhile nobody else gets at devlink, nor does the service task run.
+const COREDUMP_SECONDS: i64 = 60;
 
 /// A firmware version as users know it: `MM.mm.pp-bbb`.
 pub(crate) struct VersionText(pub(crate) Version);
@@ -122,9 +131,13 @@ impl Reporter for Firmware {
             return Err(EFBIG);
         }
         let mut buf = KVec::from_elem(0, MAX_DATA, GFP_KERNEL)?;
+        let start = Instant::<Monotonic>::now();
 
         fmsg.binary(c"FW coredump", |fmsg| {
             for offset in (0..size).step_by(MAX_DATA) {
+                if start.elapsed() >= Delta::from_secs(COREDUMP_SECONDS) {
+                    return Err(ETIMEDOUT);
+                }
                 let length = usize::try_from(size - offset)?.min(MAX_DATA);
                 let part = buf.get_mut(..length).ok_or(EINVAL)?;
                 self.0.fw_coredump_read(offset, part)?;

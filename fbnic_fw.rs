@@ -147,6 +147,8 @@ impl From<Refusal> for Error {
 struct State {
     caps: Option<Caps>,
     too_old: bool,
+    /// The mailbox is about to be closed: nobody may begin to wait for an answer.
+    ending: bool,
     waiters: Waiters<Result<KVec<u8>>>,
     heartbeat: Heartbeat,
     /// When the last sign of life was asked for.
@@ -198,6 +200,7 @@ impl State {
         Self {
             caps: None,
             too_old: false,
+            ending: false,
             waiters: Waiters::default(),
             heartbeat: Heartbeat::default(),
             requested: Instant::now(),
@@ -368,6 +371,7 @@ impl Fbnic {
             let mut inner = self.fw.inner.lock();
             inner.state.caps = None;
             inner.state.too_old = false;
+            inner.state.ending = false;
             inner.mailbox = Some(mailbox);
         }
         let outcome = self.fw_handshake(Instant::now());
@@ -463,6 +467,15 @@ impl Fbnic {
         }
     }
 
+    /// Ends all requests, and refuses further ones until [`Fbnic::fw_bring_up`]. To be called before
+    /// anything that has to wait for those who talk to the firmware, a dump of its memory for one.
+    pub(crate) fn fw_end_requests(&self) {
+        let mut inner = self.fw.inner.lock();
+        inner.state.ending = true;
+        inner.state.waiters.answer_all(|| Err(EPIPE));
+        self.fw.answered.notify_all();
+    }
+
     /// Stops the mailbox. The vector must be masked and its handler not running.
     ///
     /// Whoever waits for an answer gets `EPIPE`. Messages already sent, such as the one that stops
@@ -521,6 +534,9 @@ impl Fbnic {
     /// `ETIMEDOUT`, `EINTR`, `EBADMSG` if the answer makes no sense, or what the firmware answered.
     pub(crate) fn fw_call<C: Call>(&self, mut call: C) -> Result<C::Reply> {
         let mut inner = self.fw.inner.lock();
+        if inner.state.ending {
+            return Err(ENODEV);
+        }
         let index = inner.state.waiters.reserve(C::REPLY)?;
         let outcome = match inner.send_expecting(&self.csr, &call, Some(C::REPLY)) {
             Ok(()) => self.fw_wait(&mut inner, index, &mut call),

@@ -143,6 +143,11 @@ impl kernel::pci::Driver for FbnicDriver {
     ) -> impl PinInit<Adapter, Error> + 'bound {
         pin_init::pin_init_scope(move || Adapter::new(dev))
     }
+
+    fn unbind<'bound>(_dev: &'bound Device<Core<'_>>, this: Pin<&Adapter>) {
+        // Teardown waits for those who talk to the firmware.
+        this.fbnic.fw_end_requests();
+    }
 }
 
 impl PowerDriver for FbnicDriver {
@@ -250,6 +255,8 @@ impl Adapter {
             return;
         };
 
+        // The service task may be at a dump of the firmware's memory, as may be who has devlink's lock.
+        self.fbnic.fw_end_requests();
         if let Interface::Ready {
             service, netdev, ..
         } = &self.interface

@@ -11,7 +11,8 @@ from harness.tlv import attribute, message
 from harness.vm import Guest
 
 # Types of requests in the mailbox.
-SELF_TEST, HEARTBEAT, OWNERSHIP, COREDUMP_INFO, QSFP, SENSORS = 0x00, 0x14, 0x12, 0x18, 0x38, 0x3C
+SELF_TEST, HEARTBEAT, OWNERSHIP, QSFP, SENSORS = 0x00, 0x14, 0x12, 0x38, 0x3C
+COREDUMP_INFO, COREDUMP_READ = 0x18, 0x20
 
 # What firmware says of itself, asked or not; flags of headers.
 CAPS = 0x11
@@ -367,6 +368,22 @@ def firmware_versions(guest: Guest) -> None:
     finally:
         guest.do("firmware", version="25.7.25.2", commit="emulated")
     guest.check("ready 1500", 60)
+
+
+@case(rows=(9,), drivers=("rust",))
+def dump_gives_way(guest: Guest) -> None:
+    """A dump of the firmware's memory that takes long is given up when the device is reset or let go."""
+    for end in ('echo 1 >"/sys/bus/pci/devices/$(fbnic_slot)/reset"', "fbnic_unbind"):
+        guest.check('ready 1500; devlink health dump clear pci/"$(fbnic_slot)" reporter fw')
+        with guest.fault("fw_delay", message=COREDUMP_READ, ms=9000) as fault:
+            guest.check(f"{{ {_DUMP}; }} >/tmp/dump 2>&1 &")
+            _wait("no part was asked for", 5, lambda fault=fault: guest.struck(fault))
+            begun = time.monotonic()
+            guest.check(end, 60)
+            waited = time.monotonic() - begun
+        assert waited < 6, f"waited {waited:.1f} s for the dump"
+    guest.check("fbnic_bind && ready 1500", 60)
+    assert bytes.fromhex(guest.check(_DUMP, 60).partition(":")[2]), "no dump"
 
 
 @case(rows=(10, 19))
