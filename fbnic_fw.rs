@@ -233,6 +233,9 @@ impl State {
         let caps = Caps::decode(message, &before).map_err(to_errno)?;
         let version = caps.running.mgmt.version;
         if version < Version::MIN {
+            if core::mem::replace(&mut self.too_old, true) {
+                return Ok(());
+            }
             let [major, minor, patch, build] = version.parts();
             dev_err!(
                 dev,
@@ -242,7 +245,6 @@ impl State {
                 patch,
                 build
             );
-            self.too_old = true;
             return Ok(());
         }
         if caps.running.mgmt.commit().is_empty() && self.caps.is_none() {
@@ -447,6 +449,8 @@ impl Fbnic {
     /// Handles what the firmware has done, tells those who wait, and lets it interrupt again.
     fn fw_serve(&self, inner: &mut FwGuard<'_>) {
         let more = inner.poll(&self.csr, self.dev());
+        // If it has become too old to talk to, whoever still has something to say to it is refused.
+        let _ = inner.check_version();
         // Firmware that is faster than we are must not keep us here, nor be forgotten.
         if more {
             self.csr.write32(intr_set(0), 1 << FW_VECTOR);
@@ -730,6 +734,10 @@ impl Fbnic {
     /// Once a second: asks for a sign of life every 10 s and takes the port again after a crash.
     pub(crate) fn fw_check_health(&self) -> FwHealth {
         let mut inner = self.fw.inner.lock();
+        // Firmware that is too old to talk to cannot be asked, nor be recovered.
+        if inner.state.too_old {
+            return FwHealth::Good;
+        }
         self.fw_check_heartbeat(&mut inner);
         // After a crash the mailbox drains first: the new firmware still reads what was sent.
         let drained = inner.mailbox.as_ref().is_some_and(Mailbox::tx_is_empty);

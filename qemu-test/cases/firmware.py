@@ -370,6 +370,26 @@ def firmware_versions(guest: Guest) -> None:
     guest.check("ready 1500", 60)
 
 
+@case(rows=(10,), drivers=("rust",))
+def firmware_turns_too_old(guest: Guest) -> None:
+    """Firmware that says later, again and again, that it is too old: that is logged once, and nothing sent to it.
+
+    The upstream driver sends nothing either, but logs each time.
+    """
+    guest.check("ready 1500; dmesg -C")
+    for _ in range(20):
+        guest.do("fw_send", hex=message(CAPS, attribute(0x00, b"\1\0\0\0"), *_CAPS[1:]).hex())
+    _wait("it is not told", 5, lambda: "older" in guest.check("dmesg"))
+    answer = _temperature(guest)
+    assert "No such device" in answer, answer
+    # The heartbeat of this time is left out.
+    time.sleep(11)
+    same("lines", guest.check("dmesg | grep -c fbnic").strip(), "1")
+    traffic.ping(guest, 56)
+    guest.check("unload_fbnic; ready 1500", 60)
+    same("temperature", _temperature(guest), MILLIDEGREES)
+
+
 @case(rows=(9,), drivers=("rust",))
 def dump_gives_way(guest: Guest) -> None:
     """A dump of the firmware's memory that takes long is given up when the device is reset or let go."""
