@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use super::DataPath;
 use crate::device::Cx;
 use crate::dma::Dma;
+use crate::fault::spec::{Arm, Direction, Fault, When};
 use crate::hw::Hw;
 use crate::intr::tests::Sent;
 use crate::mac::{Fec, LinkMode, Speed};
@@ -371,6 +372,36 @@ fn a_large_send_is_cut_and_stamped() {
     let stamp = TcdTimestamp::from_bits(completions[0]);
     assert!(stamp.kind() == tcd_type::TIMESTAMP && !stamp.ts_invalid());
     assert_eq!(completions.len(), 2);
+}
+
+#[test]
+fn a_large_send_that_fails_leaves_no_unfinished_segment() {
+    let (meta, frame) = large_send(2500);
+    let mut rig = Rig::new();
+    let descriptors = rig.packet(meta, &frame, 700);
+    rig.post(&descriptors);
+    let whole = rig.received_by_far();
+    let mut cut_short = 0;
+    for after in 0..12 {
+        let mut rig = Rig::new();
+        let dir = Some(Direction::Read);
+        rig.hw.faults.arm(Arm {
+            fault: Fault::DmaRefused { dir },
+            when: When {
+                after,
+                times: Some(1),
+                ..When::default()
+            },
+        });
+        let descriptors = rig.packet(meta, &frame, 700);
+        rig.post(&descriptors);
+        let segments = rig.received_by_far();
+        assert_eq!(segments, whole[..segments.len()], "transfer {after}");
+        let failed = segments.len() < whole.len();
+        assert_eq!(rig.get(r::Q_TWQ0_ERR_CNT), u32::from(failed));
+        cut_short += u32::from(failed && !segments.is_empty());
+    }
+    assert!(cut_short > 1, "no transfer between two segments was refused");
 }
 
 #[test]

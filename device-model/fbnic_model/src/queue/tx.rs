@@ -486,12 +486,18 @@ impl TxEngine {
         }
         for n in 0..lso.segments() {
             let len = header_len + lso.payload(n).1;
-            let frame = wire.begin(padded(round.cx.hw, len)).ok_or(Fault::TooLong)?;
+            let on_wire = padded(round.cx.hw, len);
+            let mark = wire.mark(on_wire);
+            let frame = wire.begin(on_wire).ok_or(Fault::TooLong)?;
             let (segment, padding) = frame.split_at_mut(len);
             padding.fill(0);
             let (head, payload) = segment.split_at_mut(header_len);
             head.copy_from_slice(header);
-            source.copy(dma, payload)?;
+            if let Err(fault) = source.copy(dma, payload) {
+                // The place holds left-overs of earlier frames, which must not leave.
+                wire.truncate(mark);
+                return Err(fault);
+            }
             lso.finish(n, segment);
             round.counters.tx.frame(frame);
         }
