@@ -65,6 +65,11 @@ impl MacCounters {
         self.jumbo_bins[jumbo] += 1;
     }
 
+    /// Returns how many frames were counted since the registers were last brought up to date.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
     /// Counts a MAC control frame by what follows its EtherType.
     fn control_frame(&mut self, contents: &[u8]) {
         self.control += 1;

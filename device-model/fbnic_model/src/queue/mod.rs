@@ -35,12 +35,16 @@ pub use counters::FrameStats;
 
 use counters::Counters;
 use rx::RxEngine;
-use tx::TxEngine;
+use tx::{Budget, TxEngine};
 use wire::Wire;
 
-/// Descriptors taken from one work ring in a round, so that no ring holds the
-/// others or the lock for long.
-const TX_BUDGET: usize = 256;
+/// Descriptors taken from the work rings in a round, so that no ring holds the others,
+/// and all together not the lock, for long: the hypervisor waits for it, with all its
+/// virtual CPUs, and gives the device up after 5 s.
+const TX_BUDGET: Budget = Budget {
+    ring: 256,
+    round: 2048,
+};
 /// Frames taken from the cable in a round.
 const RX_BUDGET: usize = 256;
 

@@ -401,7 +401,76 @@ fn a_large_send_that_fails_leaves_no_unfinished_segment() {
         assert_eq!(rig.get(r::Q_TWQ0_ERR_CNT), u32::from(failed));
         cut_short += u32::from(failed && !segments.is_empty());
     }
-    assert!(cut_short > 1, "no transfer between two segments was refused");
+    assert!(
+        cut_short > 1,
+        "no transfer between two segments was refused"
+    );
+}
+
+/// Posts `count` large sends that are cut into 9,000 segments each, without a round.
+/// They stay in the device, as the far end would not take so many.
+fn huge_sends(rig: &mut Rig, count: usize) {
+    rig.hw.csr.store(r::MAC_COMMAND_CONFIG, 3 | 1 << 10);
+    let (meta, frame) = large_send(9000);
+    let descriptors = rig.packet(meta.with_mss(1), &frame, frame.len());
+    for (n, descriptor) in (0..).zip(descriptors.iter().cycle().take(2 * count)) {
+        rig.mem.store_u64_release(TWQ + n * 8, *descriptor).unwrap();
+    }
+    rig.set(r::Q_TWQ0_TAIL, 2 * u32::try_from(count).unwrap());
+    rig.hw.doorbells.ring_tx(rig.queue);
+}
+
+#[test]
+fn a_round_ends_after_the_segments_it_may_send() {
+    let mut rig = Rig::new();
+    huge_sends(&mut rig, 3);
+    for sent in 1..=3 {
+        assert_eq!(rig.run(|data, cx| data.service(cx)), sent < 3);
+        assert_eq!(rig.get(r::Q_TWQ0_PTRS) >> 16, 2 * sent);
+    }
+    assert_eq!(rig.hw.csr.load(r::MAC_STAT_TX_TRANSMITTED_OK), 27_000);
+}
+
+#[test]
+fn the_next_round_goes_on_with_the_rings_that_had_no_turn() {
+    let mut rig = Rig::new();
+    let queues = [3, 4, 100];
+    for queue in queues {
+        rig.queue = queue;
+        rig.start();
+        huge_sends(&mut rig, 2);
+    }
+    let mut turns = Vec::new();
+    for _ in 0..6 {
+        let heads = |rig: &mut Rig| {
+            queues.map(|queue| rig.hw.csr.load(r::queue(queue, r::Q_TWQ0_PTRS)) >> 16)
+        };
+        let before = heads(&mut rig);
+        rig.run(|data, cx| data.service(cx));
+        let after = heads(&mut rig);
+        let moved = |n: &usize| before[*n] != after[*n];
+        turns.extend((0..queues.len()).filter(moved).map(|n| queues[n]));
+    }
+    assert_eq!(turns, [3, 4, 100, 3, 4, 100]);
+}
+
+#[test]
+fn skipped_descriptors_use_up_a_round_too() {
+    let mut rig = Rig::new();
+    // Two fetches of descriptors that never end a packet.
+    rig.set(r::Q_TWQ0_SIZE, 9);
+    rig.control(r::Q_TWQ0_CTL, r::Q_CTL_RESET);
+    rig.control(r::Q_TWQ0_CTL, r::Q_CTL_ENABLE);
+    let endless = TwdAl::new().with_addr(DATA).with_len(1).with_kind(2);
+    for n in 0..512 {
+        let at = TWQ + n * 8;
+        rig.mem.store_u64_release(at, endless.into_bits()).unwrap();
+    }
+    rig.set(r::Q_TWQ0_TAIL, 511);
+    rig.hw.doorbells.ring_tx(rig.queue);
+    assert!(rig.run(|data, cx| data.service(cx)));
+    assert_eq!(rig.get(r::Q_TWQ0_PTRS) >> 16, 256);
+    assert!(!rig.run(|data, cx| data.service(cx)));
 }
 
 #[test]

@@ -34,6 +34,9 @@ use crate::rpc::TxDestinations;
 
 /// Descriptors fetched at once.
 const FETCH: usize = 256;
+/// Frames that count as one descriptor of a budget: a large send of 64 KiB costs less by
+/// its 45 segments than by the 19 descriptors of its pieces, one with a tiny MSS much more.
+const FRAMES_PER_UNIT: u64 = 4;
 /// Shortest frame without FCS; the MAC pads to it when TX_PAD_EN is set.
 const MIN_FRAME: usize = 60;
 /// Longest header of a large send that the descriptor's fields can express.
@@ -108,6 +111,15 @@ enum Left {
     More,
 }
 
+/// How much work a round may do, in descriptors. One packet more than that at the most.
+#[derive(Clone, Copy)]
+pub(super) struct Budget {
+    /// For one work ring.
+    pub ring: usize,
+    /// For all of them.
+    pub round: usize,
+}
+
 /// One packet found among fetched descriptors.
 struct Found {
     /// Descriptors it takes.
@@ -124,6 +136,8 @@ pub(super) struct TxEngine {
     pending: u128,
     /// Set that the next round starts with.
     next: u32,
+    /// Work done in this round, in the units of [`Budget`].
+    spent: usize,
     fetched: Box<[u8; FETCH * DESC_SIZE as usize]>,
     pieces: Vec<TwdAl>,
     header: Box<[u8; MAX_HEADER]>,
@@ -139,6 +153,7 @@ impl TxEngine {
             sets: (0..r::QUEUES).map(set).collect(),
             pending: 0,
             next: 0,
+            spent: 0,
             fetched: Box::new([0; FETCH * DESC_SIZE as usize]),
             pieces: Vec::with_capacity(FETCH),
             header: Box::new([0; MAX_HEADER]),
@@ -168,18 +183,24 @@ impl TxEngine {
         true
     }
 
-    /// Works on all rings with something to do, at most `budget` descriptors of
-    /// each. Returns whether some have more.
-    pub fn run(&mut self, round: &mut Round<'_, '_>, wire: &mut Wire, budget: usize) -> bool {
+    /// Works on all rings with something to do, as far as `budget` goes. Returns
+    /// whether some have more.
+    pub fn run(&mut self, round: &mut Round<'_, '_>, wire: &mut Wire, budget: Budget) -> bool {
         self.pending |= round.cx.hw.doorbells.take_tx();
+        self.spent = 0;
         let mut more = false;
         let mut left = self.pending;
         // Starting with another set each time keeps one from having the cable to itself.
         let start = self.next;
         while left != 0 {
             let queue = (left.rotate_right(start).trailing_zeros() + start) % r::QUEUES;
+            if self.spent >= budget.round {
+                // Those that had no turn come first in the next round.
+                self.next = queue;
+                return true;
+            }
             left &= !(1 << queue);
-            match self.run_set(round, wire, queue, budget) {
+            match self.run_set(round, wire, queue, budget.ring) {
                 Left::Idle => self.pending &= !(1 << queue),
                 Left::Blocked => self.next = queue,
                 Left::More => more = true,
@@ -218,7 +239,7 @@ impl TxEngine {
         which: usize,
         budget: usize,
     ) -> Left {
-        let mut done = 0;
+        let limit = self.spent.saturating_add(budget);
         loop {
             let count = match self.fetch(round.cx, queue, which) {
                 Ok(count) => count,
@@ -226,7 +247,7 @@ impl TxEngine {
             };
             let mut at = 0;
             while at < count {
-                if done >= budget {
+                if self.spent >= limit {
                     return Left::More;
                 }
                 if !wire.ready() {
@@ -242,15 +263,24 @@ impl TxEngine {
                 let Some(found) = self.find(at, count, which, skipping, round.cx.hw) else {
                     break;
                 };
-                let len = found.len;
+                at += found.len;
+                let before = round.counters.tx.frames();
                 self.packet(round, wire, queue, which, &found);
-                at += len;
-                done += len;
+                self.spend(found.len, round.counters.tx.frames() - before);
             }
-            if at == 0 && !self.skip_overlong(queue, which, count) {
-                return Left::Idle;
+            if at == 0 {
+                if !self.skip_overlong(queue, which, count) {
+                    return Left::Idle;
+                }
+                self.spend(count, 0);
             }
         }
+    }
+
+    /// Charges the budget for `descriptors` that became `frames`.
+    fn spend(&mut self, descriptors: usize, frames: u64) {
+        let frames = usize::try_from(frames / FRAMES_PER_UNIT).unwrap_or(usize::MAX);
+        self.spent = self.spent.saturating_add(descriptors.max(frames));
     }
 
     /// Fetches what the ring has, up to [`FETCH`] descriptors. `Err` tells why nothing.
