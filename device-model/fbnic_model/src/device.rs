@@ -172,7 +172,7 @@ impl Device {
             link_lost: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         };
-        device.reset_core();
+        device.reset_core(&device.config.lock());
         Ok(device)
     }
 
@@ -271,7 +271,7 @@ impl Device {
         let effect = config.write(offset, buf);
         if effect.reset {
             log::info!("function-level reset");
-            self.reset_core();
+            self.reset_core(&config);
         } else if effect.command {
             self.hw
                 .bus_master
@@ -311,7 +311,7 @@ impl Device {
     pub fn reset(&self) {
         let mut config = self.config.lock();
         config.reset();
-        self.reset_core();
+        self.reset_core(&config);
     }
 
     /// The hypervisor went away: forget its memory and its interrupts.
@@ -321,11 +321,16 @@ impl Device {
         self.msix.disconnect();
     }
 
-    fn reset_core(&self) {
+    /// Everything behind `config` returns to its state after power-on, and goes on from there
+    /// with what that has: a driver does not write a bit of the command register that is set.
+    fn reset_core(&self, config: &ConfigSpace) {
         let mut core = self.core.lock();
         core.data.reset();
         core.moderator.reset();
         self.hw.reset();
+        self.hw
+            .bus_master
+            .store(config.bus_master(), Ordering::Relaxed);
         self.firmware.reset(&self.hw.intr);
         drop(core);
         self.hw.doorbells.kick();
@@ -357,12 +362,12 @@ impl Device {
         Ok(())
     }
 
-    /// The worker has panicked: the device loses everything, as it would in a reset of its own,
-    /// and goes on.
+    /// The worker has panicked: the device loses everything but configuration space, as it would in
+    /// a reset of its own, and goes on.
     fn recover(&self) {
         log::error!("the worker panicked: the device resets itself");
         std::thread::sleep(PANIC_PAUSE);
-        self.reset_core();
+        self.reset_core(&self.config.lock());
     }
 
     /// Moves frames until [`Self::stop`]; false when that is the reason to end.
@@ -446,7 +451,7 @@ impl Device {
         log::info!("now: {deed:?}");
         match deed {
             Deed::Reset {} => self.reset(),
-            Deed::Flr {} => self.reset_core(),
+            Deed::Flr {} => self.reset_core(&self.config.lock()),
             Deed::FwRestart { mailbox, tcam } => self.restart_firmware(mailbox, tcam),
             Deed::Firmware {
                 version,

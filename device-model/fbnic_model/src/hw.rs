@@ -68,9 +68,9 @@ impl Hw {
 
     /// Puts registers, interrupts and the clock into their state after power-on.
     ///
-    /// The link stays: the far end of the cable does not notice a reset of the host interface.
+    /// The link stays: the far end of the cable does not notice a reset of the host interface. So
+    /// does bus mastering, which is up to configuration space.
     pub fn reset(&self) {
-        self.bus_master.store(false, Ordering::Relaxed);
         self.csr.reset();
         self.mac.reset(&self.csr);
         self.intr.reset();

@@ -401,7 +401,8 @@ pub enum Fault {
 pub enum Deed {
     /// A reset of the slot that nobody announced: everything, configuration space as well.
     Reset {},
-    /// A function-level reset that nobody asked for.
+    /// The device resets itself: all that a function-level reset clears, but configuration space,
+    /// which stays as the host left it.
     Flr {},
     /// The firmware crashes and starts anew. It has forgotten the host and what it was doing, but
     /// the mailbox's descriptors survive it.

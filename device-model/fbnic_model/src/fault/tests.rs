@@ -182,6 +182,31 @@ fn registers_and_configuration_space_read_as_told() {
     );
 }
 
+/// Opens the gate for reads; whether they may then happen.
+fn may_master_the_bus(device: &Device) -> bool {
+    let (csr, value) = (r::PUL_OB_TLP_HDR_AR_CFG, r::PUL_OB_TLP_HDR_BME);
+    device.inflict(Deed::CsrWrite { csr, value });
+    device.hw().can_dma(csr)
+}
+
+#[test]
+fn resets_leave_bus_mastering_as_configuration_space_has_it() {
+    let device = device();
+    let command = || read(&device, region::CONFIG, 4) & 4 != 0;
+    for on in [false, true] {
+        device.region_write(region::CONFIG, 4, &[if on { 6 } else { 2 }, 0]);
+        device.inflict(Deed::Flr {});
+        assert_eq!(device.hw().csr.load(r::PUL_OB_TLP_HDR_AR_CFG), 0);
+        assert_eq!((command(), may_master_the_bus(&device)), (on, on));
+    }
+    // One that the host asks for in the PCI Express capability clears the command register.
+    device.region_write(region::CONFIG, 0x58, &[0x10, 0xa8]);
+    assert_eq!((command(), may_master_the_bus(&device)), (false, false));
+    device.region_write(region::CONFIG, 4, &[6, 0]);
+    device.inflict(Deed::Reset {});
+    assert_eq!((command(), may_master_the_bus(&device)), (false, false));
+}
+
 #[test]
 fn the_worker_survives_its_own_panic() {
     let device = Arc::new(device());
@@ -198,9 +223,13 @@ fn the_worker_survives_its_own_panic() {
         }
     };
     wait_for(&|| device.hw().mac.link());
+    device.region_write(region::CONFIG, 4, &[6, 0]);
     device.inflict(Deed::CsrWrite { csr, value: 7 });
     device.inflict(Deed::WorkerPanic {});
     wait_for(&|| device.hw().csr.load(csr) == 0);
+    // Who holds the core lock has the reset behind it.
+    device.totals();
+    assert!(may_master_the_bus(&device));
     // It works again: the cable is looked at by nobody else.
     device.arm(arm(Fault::LinkDown {}, When::default()));
     wait_for(&|| !device.hw().mac.link());
