@@ -330,7 +330,14 @@ impl RxEngine {
             return;
         }
         self.from_wire.add(frame);
-        if self.fifo.is_empty() && self.route(round, frame, true) {
+        let parsed = packet::parse(frame);
+        let verdict = round.classifier.classify(frame, &parsed);
+        // Before the frame may come to wait: each counts once, and when it arrives.
+        count_events(round, &parsed);
+        if verdict.bmc {
+            self.to_bmc.add(frame);
+        }
+        if self.fifo.is_empty() && self.deliver(round, frame, &parsed, &verdict) {
             return;
         }
         self.hold(round, frame);
@@ -374,7 +381,10 @@ impl RxEngine {
         }
         let mut fifo = std::mem::take(&mut self.fifo);
         while let Some(frame) = fifo.front() {
-            if !self.route(round, frame, false) {
+            let parsed = packet::parse(frame);
+            // The tables may have changed while the frame waited.
+            let verdict = round.classifier.classify(frame, &parsed);
+            if !self.deliver(round, frame, &parsed, &verdict) {
                 break;
             }
             fifo.pop();
@@ -382,17 +392,14 @@ impl RxEngine {
         self.fifo = fifo;
     }
 
-    /// Parses, classifies and places a frame; false if it has to wait. `first` is
-    /// set when the frame is looked at for the first time, so that it counts once.
-    fn route(&mut self, round: &mut Round<'_, '_>, frame: &[u8], first: bool) -> bool {
-        let parsed = packet::parse(frame);
-        let verdict = round.classifier.classify(frame, &parsed);
-        if first {
-            count_events(round, &parsed);
-            if verdict.bmc {
-                self.to_bmc.add(frame);
-            }
-        }
+    /// Places a frame where its verdict sends it; false if it has to wait.
+    fn deliver(
+        &mut self,
+        round: &mut Round<'_, '_>,
+        frame: &[u8],
+        parsed: &Parsed,
+        verdict: &Verdict,
+    ) -> bool {
         let Some(queue) = verdict.host_queue else {
             round.counters.frames.rx_filtered += 1;
             return true;
@@ -404,7 +411,7 @@ impl RxEngine {
         };
         let rules = Rules::read(round.cx.hw, queue);
         let frames = &mut round.counters.frames;
-        let placed = place(round.cx, queue, set, &rules, frame, &parsed, &verdict);
+        let placed = place(round.cx, queue, set, &rules, frame, parsed, verdict);
         let (register, total) = match placed {
             Placed::Done | Placed::Bad => {
                 let total = if placed == Placed::Done {

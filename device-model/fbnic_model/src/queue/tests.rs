@@ -674,6 +674,24 @@ fn without_buffers_frames_are_dropped_or_wait() {
 }
 
 #[test]
+fn frames_count_once_when_they_arrive_although_they_wait() {
+    let mut rig = Rig::new();
+    // All go to the host and to the management controller, and wait for buffers.
+    rig.hw.csr.set_bits(r::RPC_ACT_TBL0_DEFAULT, 2 << 1);
+    rig.rules(2 << 29, 1536);
+    let mut unknown = udp_frame(60);
+    unknown[12..14].copy_from_slice(&[0x12, 0x34]);
+    rig.arrive(&vec![unknown; 3]);
+    let counts =
+        |rig: &Rig| [r::RPC_UNKN_ETYPE, r::rxb_intf_frm_cnt_dst(2)].map(|csr| rig.hw.csr.load(csr));
+    assert_eq!(counts(&rig), [3, 3]);
+    rig.buffers(8, 8);
+    rig.settle();
+    assert_eq!(rig.arrivals().len(), 6);
+    assert_eq!(counts(&rig), [3, 3]);
+}
+
+#[test]
 fn what_the_packet_buffer_cannot_hold_is_lost_there() {
     let mut rig = Rig::new();
     rig.rules(2 << 29, 1536);
