@@ -53,7 +53,8 @@ fn read_true(hw: &Hw, index: u32) -> u32 {
         r::PTP_CTR_VAL_LO | r::PTP_MONO_PTP_CTR_LO => hw.ptp.now() as u32,
         r::PCS_PAGE_0..=r::RSFEC_LAST | r::SIG_PCS_OUT0 | r::SIG_PCS_OUT1 => hw
             .mac
-            .read(&hw.csr, index)
+            .take_counter(&hw.csr, index)
+            .or_else(|| hw.mac.read(index))
             .unwrap_or_else(|| hw.csr.load(index)),
         _ => {
             if !is_known(index) {

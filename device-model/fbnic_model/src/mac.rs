@@ -5,7 +5,7 @@
 //! SIG_PCS_OUT0 and OUT1 are live and ignore writes. The mode is what the firmware
 //! announces, and cannot be changed by the driver.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use fbnic_defs::csr as r;
 use parking_lot::Mutex;
@@ -127,7 +127,22 @@ pub struct Mac {
     cable: AtomicBool,
     /// A fault holds the link down: nothing passes.
     cut: AtomicBool,
+    /// Upper halves of the error counters, from a read of the lower half to one of the upper.
+    upper: [AtomicU32; COUNTERS.len()],
 }
+
+/// The lower halves of the counters of corrected and uncorrectable blocks, and of symbol errors on
+/// each lane. The upper half follows; both have 16 bits.
+const COUNTERS: [u32; 6] = [
+    r::RSFEC_CCW_LO,
+    r::RSFEC_NCCW_LO,
+    r::PCS_SYMBLERR_LO,
+    r::PCS_SYMBLERR_LO + 2,
+    r::PCS_SYMBLERR_LO + 4,
+    r::PCS_SYMBLERR_LO + 6,
+];
+/// The bits of each half.
+const HALF: u32 = 0xffff;
 
 const TX_RESETS: u32 = r::SIG_MAC_IN0_RESET_TX_CLK | r::SIG_MAC_IN0_RESET_FF_TX_CLK;
 const RX_RESETS: u32 = r::SIG_MAC_IN0_RESET_RX_CLK | r::SIG_MAC_IN0_RESET_FF_RX_CLK;
@@ -139,6 +154,7 @@ impl Mac {
             mode: Mutex::new(mode),
             cable: AtomicBool::new(false),
             cut: AtomicBool::new(false),
+            upper: Default::default(),
         }
     }
 
@@ -194,6 +210,9 @@ impl Mac {
             r::SIG_PCS_INTR_MASK,
             r::SIG_PCS_INTR_LINK_UP | r::SIG_PCS_INTR_LINK_DOWN,
         );
+        for half in &self.upper {
+            half.store(0, Ordering::Relaxed);
+        }
         self.program(csr);
     }
 
@@ -223,8 +242,24 @@ impl Mac {
         csr.load(r::MAC_COMMAND_CONFIG) & r::MAC_COMMAND_CONFIG_LOOPBACK_EN != 0
     }
 
-    /// Reads a register of PCS, RSFEC or SIG that is not plain storage.
-    pub fn read(&self, csr: &CsrFile, index: u32) -> Option<u32> {
+    /// Reads an error counter, which clears it; `None` if `index` is none.
+    ///
+    /// A read of the lower half takes both, and the next one of the upper half gets what was taken.
+    pub fn take_counter(&self, csr: &CsrFile, index: u32) -> Option<u32> {
+        for (lower, upper) in COUNTERS.into_iter().zip(&self.upper) {
+            if index == lower {
+                upper.store(csr.take(lower + 1) & HALF, Ordering::Relaxed);
+                return Some(csr.take(lower) & HALF);
+            }
+            if index == lower + 1 {
+                return Some(upper.swap(0, Ordering::Relaxed));
+            }
+        }
+        None
+    }
+
+    /// Reads a register of PCS or SIG that is not plain storage.
+    pub fn read(&self, index: u32) -> Option<u32> {
         let up = self.link();
         let (out0, out1) = if up { self.mode().locks() } else { (0, 0) };
         const PAGE_0: u32 = r::PCS_PAGE_0;
@@ -241,8 +276,6 @@ impl Mac {
             // Bit 12 is the receive link status, bit 0 the block lock.
             BASER_STAT1 => Some(if up { 0x1001 } else { 0 }),
             STAT2 | BASER_STAT2 => Some(0),
-            // The counters of RSFEC clear when read.
-            r::RSFEC_CCW_LO..=0x10805 | r::PCS_SYMBLERR_LO..=0x10887 => Some(csr.take(index)),
             _ => None,
         }
     }
@@ -290,10 +323,10 @@ mod tests {
             (Speed::R2x50, Fec::BaseR, 1 << 27 | 0xf << 1, 0),
         ] {
             let (_, hw) = port(speed, fec);
-            assert_eq!(hw.mac.read(&hw.csr, r::SIG_PCS_OUT0), Some(0));
+            assert_eq!(hw.mac.read(r::SIG_PCS_OUT0), Some(0));
             hw.mac.set_cable(&hw, true);
-            assert_eq!(hw.mac.read(&hw.csr, r::SIG_PCS_OUT0), Some(out0));
-            assert_eq!(hw.mac.read(&hw.csr, r::SIG_PCS_OUT1), Some(out1));
+            assert_eq!(hw.mac.read(r::SIG_PCS_OUT0), Some(out0));
+            assert_eq!(hw.mac.read(r::SIG_PCS_OUT1), Some(out1));
         }
     }
 
@@ -320,10 +353,32 @@ mod tests {
     }
 
     #[test]
-    fn error_counters_clear_on_read() {
+    fn error_counters_clear_on_read_lower_half_first() {
         let (_, hw) = port(Speed::R2x50, Fec::Rs);
-        hw.csr.store(r::RSFEC_CCW_LO, 7);
-        assert_eq!(hw.mac.read(&hw.csr, r::RSFEC_CCW_LO), Some(7));
-        assert_eq!(hw.mac.read(&hw.csr, r::RSFEC_CCW_LO), Some(0));
+        for lower in COUNTERS {
+            let read = |index| hw.mac.take_counter(&hw.csr, index).unwrap();
+            hw.csr.store(lower, 0xabc_0007);
+            hw.csr.store(lower + 1, 0xdef_0002);
+            // The upper half by itself shows, and clears, nothing.
+            assert_eq!(read(lower + 1), 0);
+            assert_eq!((read(lower), read(lower + 1)), (7, 2));
+            assert_eq!((read(lower), read(lower + 1)), (0, 0));
+            // What is counted between the two reads belongs to the next pair.
+            hw.csr.store(lower, 1);
+            assert_eq!(read(lower), 1);
+            hw.csr.store(lower + 1, 5);
+            assert_eq!((read(lower + 1), read(lower), read(lower + 1)), (0, 0, 5));
+        }
+        assert_eq!(hw.mac.take_counter(&hw.csr, r::RSFEC_CCW_LO - 1), None);
+        assert_eq!(hw.mac.take_counter(&hw.csr, r::RSFEC_NCCW_LO + 2), None);
+    }
+
+    #[test]
+    fn a_reset_forgets_the_upper_half() {
+        let (_, hw) = port(Speed::R2x50, Fec::Rs);
+        hw.csr.store(r::RSFEC_CCW_LO + 1, 5);
+        hw.mac.take_counter(&hw.csr, r::RSFEC_CCW_LO);
+        hw.reset();
+        assert_eq!(hw.mac.take_counter(&hw.csr, r::RSFEC_CCW_LO + 1), Some(0));
     }
 }
