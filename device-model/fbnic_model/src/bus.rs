@@ -45,24 +45,13 @@ pub fn read(hw: &Hw, index: u32) -> u32 {
 }
 
 fn read_true(hw: &Hw, index: u32) -> u32 {
-    match index {
-        r::QUEUE_FIRST..=r::QUEUE_LAST => hw.csr.load(index),
-        0x000..=0x03f | r::INTR_CQ_FIRST..=r::INTR_CQ_LAST => hw.intr.read(index).unwrap_or(0),
-        r::QM_TWQ_IDLE..=r::QM_RCQ_LAST if is_idle_word(index) => u32::MAX,
-        r::PTP_CTR_VAL_HI | r::PTP_MONO_PTP_CTR_HI => (hw.ptp.now() >> 32) as u32,
-        r::PTP_CTR_VAL_LO | r::PTP_MONO_PTP_CTR_LO => hw.ptp.now() as u32,
-        r::PCS_PAGE_0..=r::RSFEC_LAST | r::SIG_PCS_OUT0 | r::SIG_PCS_OUT1 => hw
-            .mac
-            .take_counter(&hw.csr, index)
-            .or_else(|| hw.mac.read(index))
-            .unwrap_or_else(|| hw.csr.load(index)),
-        _ => {
-            if !is_known(index) {
-                hw.unknown.report(index, None);
-            }
-            hw.csr.bus_read(index)
-        }
+    if let Some(count) = hw.mac.take_counter(&hw.csr, index) {
+        return count;
     }
+    if !is_known(index) {
+        hw.unknown.report(index, None);
+    }
+    peek(hw, index)
 }
 
 fn is_idle_word(index: u32) -> bool {
@@ -70,11 +59,19 @@ fn is_idle_word(index: u32) -> bool {
         .any(|&(first, words)| (first..first + words).contains(&index))
 }
 
-/// Reads register `index` as a debugger would: nothing clears, nothing is distorted.
+/// Reads register `index` as a debugger would: what the host would get, but nothing clears,
+/// nothing is distorted.
 pub fn peek(hw: &Hw, index: u32) -> u32 {
     match index {
+        r::QUEUE_FIRST..=r::QUEUE_LAST => hw.csr.load(index),
         0x000..=0x03f | r::INTR_CQ_FIRST..=r::INTR_CQ_LAST => hw.intr.read(index).unwrap_or(0),
-        _ => hw.csr.load(index),
+        r::QM_TWQ_IDLE..=r::QM_RCQ_LAST if is_idle_word(index) => u32::MAX,
+        r::PTP_CTR_VAL_HI | r::PTP_MONO_PTP_CTR_HI => (hw.ptp.now() >> 32) as u32,
+        r::PTP_CTR_VAL_LO | r::PTP_MONO_PTP_CTR_LO => hw.ptp.now() as u32,
+        r::PCS_PAGE_0..=r::RSFEC_LAST | r::SIG_PCS_OUT0 | r::SIG_PCS_OUT1 => {
+            hw.mac.read(index).unwrap_or_else(|| hw.csr.load(index))
+        }
+        _ => hw.csr.bus_read(index),
     }
 }
 
@@ -229,6 +226,25 @@ mod tests {
             write(&hw, r::queue(63, r::Q_TWQ0_PTRS), pattern);
             assert_eq!(read(&hw, r::queue(63, r::Q_TWQ0_PTRS)), 0);
         }
+    }
+
+    #[test]
+    fn a_debugger_sees_what_the_host_would_without_its_effects() {
+        let hw = hw();
+        hw.mac.set_cable(&hw, true);
+        for index in [
+            r::SIG_PCS_OUT0,
+            r::PCS_PAGE_0 + r::PCS_CTRL1,
+            r::QM_TWQ_IDLE,
+        ] {
+            let seen = peek(&hw, index);
+            assert_ne!(seen, 0);
+            assert_eq!(seen, read(&hw, index));
+        }
+        hw.csr.store(r::RSFEC_CCW_LO, 7);
+        assert_eq!(peek(&hw, r::RSFEC_CCW_LO), 7);
+        assert_eq!(read(&hw, r::RSFEC_CCW_LO), 7);
+        assert_eq!(peek(&hw, r::RSFEC_CCW_LO), 0);
     }
 
     #[test]
