@@ -12,6 +12,7 @@ use fbnic_defs::csr as r;
 use crate::csr::is_known;
 use crate::fault::Hook;
 use crate::hw::Hw;
+use crate::queue;
 
 /// What a register write leaves to do under the core lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,9 @@ fn is_idle_word(index: u32) -> bool {
 /// nothing is distorted.
 pub fn peek(hw: &Hw, index: u32) -> u32 {
     match index {
-        r::QUEUE_FIRST..=r::QUEUE_LAST => hw.csr.load(index),
+        r::QUEUE_FIRST..=r::QUEUE_LAST => {
+            queue::pointers(hw, index).unwrap_or_else(|| hw.csr.load(index))
+        }
         0x000..=0x03f | r::INTR_CQ_FIRST..=r::INTR_CQ_LAST => hw.intr.read(index).unwrap_or(0),
         r::QM_TWQ_IDLE..=r::QM_RCQ_LAST if is_idle_word(index) => u32::MAX,
         r::PTP_CTR_VAL_HI | r::PTP_MONO_PTP_CTR_HI => (hw.ptp.now() >> 32) as u32,
@@ -229,13 +232,36 @@ mod tests {
     }
 
     #[test]
+    fn pointers_show_the_last_doorbell_inside_the_ring() {
+        let hw = hw();
+        for (ptrs, doorbell, size) in [
+            (r::Q_TWQ0_PTRS, r::Q_TWQ0_TAIL, r::Q_TWQ0_SIZE),
+            (r::Q_TWQ1_PTRS, r::Q_TWQ1_TAIL, r::Q_TWQ1_SIZE),
+            (r::Q_TCQ_PTRS, r::Q_TCQ_HEAD, r::Q_TCQ_SIZE),
+            (r::Q_RCQ_PTRS, r::Q_RCQ_HEAD, r::Q_RCQ_SIZE),
+            (r::Q_BDQ_HPQ_PTRS, r::Q_BDQ_HPQ_TAIL, r::Q_BDQ_HPQ_SIZE),
+            (r::Q_BDQ_PPQ_PTRS, r::Q_BDQ_PPQ_TAIL, r::Q_BDQ_PPQ_SIZE),
+        ] {
+            let [ptrs, doorbell, size] = [ptrs, doorbell, size].map(|off| r::queue(127, off));
+            hw.csr.store(ptrs, 5 << 16);
+            for (log2, value, shown) in [(6, 200, 200 - 3 * 64), (0, 0x1_fffe, 0xfffe)] {
+                write(&hw, size, log2);
+                write(&hw, doorbell, value);
+                assert_eq!(read(&hw, ptrs), 5 << 16 | shown);
+            }
+        }
+    }
+
+    #[test]
     fn a_debugger_sees_what_the_host_would_without_its_effects() {
         let hw = hw();
         hw.mac.set_cable(&hw, true);
+        write(&hw, r::queue(0, r::Q_BDQ_HPQ_TAIL), 9);
         for index in [
             r::SIG_PCS_OUT0,
             r::PCS_PAGE_0 + r::PCS_CTRL1,
             r::QM_TWQ_IDLE,
+            r::queue(0, r::Q_BDQ_HPQ_PTRS),
         ] {
             let seen = peek(&hw, index);
             assert_ne!(seen, 0);

@@ -148,14 +148,12 @@ impl CompletionRing {
         Ok(())
     }
 
-    /// Shows the indices and tells the interrupt manager what has been written.
+    /// Shows the index and tells the interrupt manager what has been written.
     pub fn publish(&mut self, cx: &mut Cx<'_>, queue: u32) {
         if self.unannounced == 0 {
             return;
         }
-        let head = self.ring.doorbell(cx.hw, queue, self.regs);
-        let ptrs = self.tail << 16 | head;
-        cx.hw.csr.store(r::queue(queue, self.regs.ptrs), ptrs);
+        self.ring.publish(cx.hw, queue, self.regs, self.tail);
         let count = std::mem::take(&mut self.unannounced);
         cx.moderator
             .completed(cx.hw, self.kind, queue, count, cx.now);

@@ -30,10 +30,12 @@ use fbnic_defs::csr as r;
 use net_backend::{CableStats, Endpoint, Wait};
 
 use crate::device::Cx;
+use crate::hw::Hw;
 use crate::rpc::Classifier;
 pub use counters::FrameStats;
 
 use counters::Counters;
+use ring::RingRegs;
 use rx::RxEngine;
 use tx::{Budget, TxEngine};
 use wire::Wire;
@@ -47,6 +49,30 @@ const TX_BUDGET: Budget = Budget {
 };
 /// Frames taken from the cable in a round.
 const RX_BUDGET: usize = 256;
+
+/// The rings of a queue set.
+const RINGS: [&RingRegs; 6] = [
+    &tx::TWQ[0],
+    &tx::TWQ[1],
+    &cq::TCQ,
+    &cq::RCQ,
+    &rx::HPQ,
+    &rx::PPQ,
+];
+
+/// Reads register `csr` if it is one that shows both indices of a ring.
+///
+/// The engines store their own index there when they move it; the driver's is its last doorbell,
+/// which may not have been looked at yet.
+#[must_use]
+pub fn pointers(hw: &Hw, csr: u32) -> Option<u32> {
+    let at = csr.checked_sub(r::QUEUE_FIRST)?;
+    let (queue, off) = (at / r::QUEUE_STRIDE, at % r::QUEUE_STRIDE);
+    let regs = RINGS.into_iter().find(|regs| regs.ptrs == off)?;
+    let register = |off| hw.csr.load(r::queue(queue, off));
+    let driver = register(regs.doorbell) & ring::mask(register(regs.size));
+    Some(register(regs.ptrs) & 0xffff_0000 | driver)
+}
 
 /// What the engines share during a round.
 struct Round<'r, 'c> {

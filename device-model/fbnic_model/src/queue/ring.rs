@@ -17,8 +17,16 @@ pub(super) struct RingRegs {
     pub bal: u32,
     /// The doorbell the driver writes.
     pub doorbell: u32,
-    /// The read-only word that shows both indices.
+    /// The read-only word that shows both indices; see [`super::pointers`].
     pub ptrs: u32,
+}
+
+/// Returns the bits of an index into a ring with `size` in its size register.
+pub(super) fn mask(size: u32) -> u32 {
+    match size & r::Q_SIZE_MASK {
+        0 => 0xffff,
+        log2 => (1 << log2) - 1,
+    }
 }
 
 /// Where a ring is. Taken from the registers when the ring is enabled, so that a
@@ -46,10 +54,7 @@ impl Ring {
         self.enabled = !reset && value & r::Q_CTL_ENABLE != 0;
         let low = reg(regs.bal) & r::Q_BAL_MASK;
         self.base = u64::from(low) | u64::from(reg(regs.bal + 1)) << 32;
-        self.mask = match reg(regs.size) & r::Q_SIZE_MASK {
-            0 => 0xffff,
-            log2 => (1 << log2) - 1,
-        };
+        self.mask = mask(reg(regs.size));
         reset
     }
 
@@ -75,6 +80,11 @@ impl Ring {
     pub fn entry(&self, index: u32) -> u64 {
         let offset = u64::from(self.wrap(index)) * DESC_SIZE;
         self.base.wrapping_add(offset)
+    }
+
+    /// Shows the device's index `index` in the register of both.
+    pub fn publish(&self, hw: &Hw, queue: u32, regs: &RingRegs, index: u32) {
+        hw.csr.store(r::queue(queue, regs.ptrs), index << 16);
     }
 
     /// Returns the doorbell's value, brought inside the ring.

@@ -61,14 +61,14 @@ const PAUSE_THLD: u32 = 0x8009 + FIFO;
 /// Bit of that part in RXB_PAUSE_DROP_CTRL, among PAUSE_ENABLE \[15:8\].
 const PAUSE_ENABLE: u32 = 1 << (8 + FIFO);
 
-const HPQ: RingRegs = RingRegs {
+pub(super) const HPQ: RingRegs = RingRegs {
     ctl: r::Q_BDQ_CTL,
     size: r::Q_BDQ_HPQ_SIZE,
     bal: r::Q_BDQ_HPQ_BAL,
     doorbell: r::Q_BDQ_HPQ_TAIL,
     ptrs: r::Q_BDQ_HPQ_PTRS,
 };
-const PPQ: RingRegs = RingRegs {
+pub(super) const PPQ: RingRegs = RingRegs {
     ctl: r::Q_BDQ_CTL,
     size: r::Q_BDQ_PPQ_SIZE,
     bal: r::Q_BDQ_PPQ_BAL,
@@ -113,9 +113,7 @@ impl BufferRing {
     }
 
     fn publish(&self, hw: &Hw, queue: u32) {
-        let tail = self.ring.doorbell(hw, queue, self.regs);
-        let ptrs = self.head << 16 | tail;
-        hw.csr.store(r::queue(queue, self.regs.ptrs), ptrs);
+        self.ring.publish(hw, queue, self.regs, self.head);
     }
 }
 

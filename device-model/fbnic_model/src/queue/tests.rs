@@ -14,6 +14,7 @@ use net_backend::{Endpoint, FrameBatch, BATCH_CAPACITY};
 use proptest::prelude::*;
 
 use super::DataPath;
+use crate::bus;
 use crate::device::Cx;
 use crate::dma::Dma;
 use crate::fault::spec::{Arm, Direction, Fault, When};
@@ -145,7 +146,7 @@ impl Rig {
     }
 
     fn get(&self, off: u32) -> u32 {
-        self.hw.csr.load(r::queue(self.queue, off))
+        bus::peek(&self.hw, r::queue(self.queue, off))
     }
 
     fn run<T>(&mut self, f: impl FnOnce(&mut DataPath, &mut Cx<'_>) -> T) -> T {
@@ -617,6 +618,20 @@ fn small_frames_share_a_header_fragment() {
     }
     assert_eq!(rig.get(r::Q_BDQ_HPQ_PTRS), 2 << 16 | 8);
     assert_eq!(rig.get(r::Q_RDE_PKT_CNT), 5);
+}
+
+#[test]
+fn buffers_are_seen_before_the_first_frame_comes() {
+    let mut rig = Rig::new();
+    rig.buffers(8, 9);
+    assert_eq!(rig.get(r::Q_BDQ_HPQ_PTRS), 8);
+    assert_eq!(rig.get(r::Q_BDQ_PPQ_PTRS), 9);
+    rig.arrive(&[udp_frame(60)]);
+    assert_eq!(rig.get(r::Q_RCQ_PTRS), 2 << 16);
+    rig.arrivals();
+    assert_eq!(rig.get(r::Q_RCQ_PTRS), 2 << 16 | 2);
+    rig.control(r::Q_BDQ_CTL, r::Q_CTL_RESET);
+    assert_eq!(rig.get(r::Q_BDQ_HPQ_PTRS), 0);
 }
 
 #[test]

@@ -45,7 +45,7 @@ const MAX_HEADER: usize = 63 * 2 + 255 * 2 + 255 * 2 + 15 * 4;
 const COMPLETIONS: u32 = 2;
 
 /// The registers of the two work rings of a set.
-const TWQ: [RingRegs; 2] = [
+pub(super) const TWQ: [RingRegs; 2] = [
     RingRegs {
         ctl: r::Q_TWQ0_CTL,
         size: r::Q_TWQ0_SIZE,
@@ -717,10 +717,7 @@ fn publish(cx: &mut Cx<'_>, queue: u32, set: &mut TxSet) {
         if !work.ring.enabled && work.packets == 0 && work.errors == 0 {
             continue;
         }
-        let tail = work.ring.doorbell(cx.hw, queue, regs);
-        cx.hw
-            .csr
-            .store(r::queue(queue, regs.ptrs), work.head << 16 | tail);
+        work.ring.publish(cx.hw, queue, regs, work.head);
         let take = std::mem::take::<u32>;
         cx.hw
             .csr
