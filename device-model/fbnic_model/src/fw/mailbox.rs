@@ -8,8 +8,23 @@
 
 use fbnic_defs::fw::{MboxDesc, MAX_MSG, RING_SLOTS};
 
+use super::tlv::Message;
 use crate::dma::{Dma, DmaError};
 use crate::fault::Hook;
+
+/// Why a message was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// Its memory was not reached.
+    #[error(transparent)]
+    Dma(#[from] DmaError),
+    /// Its descriptor has EOM clear. Messages of several descriptors do not exist.
+    #[error("its descriptor is not the end of a message")]
+    NotTheEnd,
+    /// Its descriptor has a length that is not the message's own.
+    #[error("its descriptor says {0} bytes, the message something else")]
+    Length(u16),
+}
 
 /// Which ring: its place in BAR4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,31 +136,30 @@ impl Mailbox {
         &mut self,
         dma: &Dma<'_>,
         refuse: impl FnOnce(&[u8]) -> bool,
-    ) -> Option<Result<Vec<u8>, DmaError>> {
+    ) -> Option<Result<Vec<u8>, MessageError>> {
         let desc = self.owned(Ring::Tx).filter(|_| dma.can_read())?;
-        let mut bytes = vec![0; usize::from(desc.len()).min(MAX_MSG)];
-        let mut result = dma.read(desc.addr(), &mut bytes);
-        if result.is_ok() && refuse(&bytes) {
-            result = Err(DmaError::Refused);
-        }
+        let result = match read_message(dma, desc) {
+            Ok(bytes) if refuse(&bytes) => Err(DmaError::Refused.into()),
+            result => result,
+        };
         self.complete(
             Ring::Tx,
             desc.with_fw_cmpl(true).with_fw_err(result.is_err()),
         );
-        Some(result.map(|()| bytes))
+        Some(result)
     }
 
     /// Hands `message` to the host.
     ///
     /// False: the host has posted no buffer or has not opened the gate for writes; the
-    /// message has to wait. A buffer that is not memory is completed with FW_ERR and loses the
-    /// message, as the host then retries.
+    /// message has to wait. A buffer that is not memory or too short is completed with FW_ERR and
+    /// loses the message, as the host then retries.
     pub fn send(&mut self, dma: &Dma<'_>, message: &[u8]) -> bool {
         let Some(desc) = self.owned(Ring::Rx).filter(|_| dma.can_write()) else {
             return false;
         };
-        let desc = match dma.write(desc.addr(), message) {
-            // Messages are at most MAX_MSG long, so the length fits 16 bits.
+        let desc = match write_message(dma, desc, message) {
+            // CAST: no more than the length it was offered with.
             Ok(()) => desc.with_len(message.len() as u16).with_eom(true),
             Err(error) => {
                 log::warn!("firmware: cannot write a message: {error}");
@@ -161,9 +175,116 @@ impl Mailbox {
     }
 }
 
+/// Reads the message that `desc` describes, which is one whole message and nothing else.
+fn read_message(dma: &Dma<'_>, desc: MboxDesc) -> Result<Vec<u8>, MessageError> {
+    if !desc.eom() {
+        return Err(MessageError::NotTheEnd);
+    }
+    let len = usize::from(desc.len());
+    if len > MAX_MSG {
+        return Err(MessageError::Length(desc.len()));
+    }
+    let mut bytes = vec![0; len];
+    dma.read(desc.addr(), &mut bytes)?;
+    if Message::peek_len(&bytes) != Some(len) {
+        return Err(MessageError::Length(desc.len()));
+    }
+    Ok(bytes)
+}
+
+/// Writes `message` into the buffer that `desc` describes.
+fn write_message(dma: &Dma<'_>, desc: MboxDesc, message: &[u8]) -> Result<(), MessageError> {
+    if message.len() > usize::from(desc.len()) {
+        return Err(MessageError::Length(desc.len()));
+    }
+    Ok(dma.write(desc.addr(), message)?)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use fbnic_defs::csr as r;
+    use guest_mem::{Access, GuestMem};
+
     use super::*;
+    use crate::hw::Hw;
+    use crate::intr::tests::Sent;
+    use crate::mac::{Fec, LinkMode, Speed};
+
+    const PAGE: u64 = 0x1000;
+
+    /// Hardware with its gates open, and two pages of memory.
+    fn host() -> (Hw, GuestMem) {
+        let (speed, fec) = (Speed::R2x50, Fec::Rs);
+        let hw = Hw::new(Arc::new(Sent::default()), LinkMode { speed, fec }).unwrap();
+        hw.bus_master
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+        for gate in [r::PUL_OB_TLP_HDR_AW_CFG, r::PUL_OB_TLP_HDR_AR_CFG] {
+            hw.csr.store(gate, r::PUL_OB_TLP_HDR_BME);
+        }
+        let fd = rustix::fs::memfd_create("host", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let file = File::from(fd);
+        file.set_len(2 * PAGE).unwrap();
+        let mut mem = GuestMem::new();
+        let access = Access {
+            read: true,
+            write: true,
+        };
+        mem.map(PAGE, 2 * PAGE, access, Some(file), 0).unwrap();
+        (hw, mem)
+    }
+
+    /// Offers the page behind `len` and `eom` in slot 0 of `ring`.
+    fn offer(mbox: &mut Mailbox, ring: Ring, len: u16, eom: bool) {
+        let desc = MboxDesc::new().with_len(len).with_eom(eom);
+        let desc = desc.with_addr_8(PAGE >> 3).with_host_cmpl(true).into_bits();
+        mbox.write(low(ring, 0) + 1, (desc >> 32) as u32);
+        mbox.write(low(ring, 0), desc as u32);
+    }
+
+    #[test]
+    fn the_descriptor_has_to_say_what_the_message_is() {
+        let (hw, mem) = host();
+        let dma = Dma::new(&hw, &mem);
+        // A message of two dwords.
+        mem.write(PAGE, &[0x10, 0x80, 2, 0, 0, 0, 4, 0]).unwrap();
+        for (len, eom, good) in [
+            (8, true, true),
+            (8, false, false),
+            (4, true, false),
+            (12, true, false),
+            (0, true, false),
+            (2, true, false),
+            (u16::MAX, true, false),
+        ] {
+            let mut mbox = Mailbox::new();
+            offer(&mut mbox, Ring::Tx, len, eom);
+            let taken = mbox.receive(&dma, |_| false).unwrap();
+            assert_eq!(taken.map(|bytes| bytes.len()).ok(), good.then_some(8));
+            let desc = MboxDesc::from_bits(mbox.desc[1][0]);
+            assert_eq!((desc.fw_cmpl(), desc.fw_err()), (true, !good), "{len}");
+        }
+    }
+
+    #[test]
+    fn an_answer_longer_than_its_buffer_is_not_written() {
+        let (hw, mem) = host();
+        let dma = Dma::new(&hw, &mem);
+        for (len, good) in [(8, true), (4096, true), (7, false), (0, false)] {
+            mem.write(PAGE, &[0; 8]).unwrap();
+            let mut mbox = Mailbox::new();
+            offer(&mut mbox, Ring::Rx, len, false);
+            assert!(mbox.send(&dma, &[1; 8]));
+            let desc = MboxDesc::from_bits(mbox.desc[0][0]);
+            assert_eq!((desc.fw_cmpl(), desc.fw_err()), (true, !good), "{len}");
+            assert_eq!((desc.len(), desc.eom()), (if good { 8 } else { 0 }, good));
+            let mut memory = [0; 8];
+            mem.read(PAGE, &mut memory).unwrap();
+            assert_eq!(memory, [u8::from(good); 8]);
+        }
+    }
 
     /// The dword index of a slot's low half.
     fn low(ring: Ring, slot: usize) -> usize {

@@ -80,6 +80,12 @@ impl<'a> Message<'a> {
         Ok(Self { id, attrs })
     }
 
+    /// The length in bytes that `bytes` says it has, without a check of the rest.
+    pub fn peek_len(bytes: &[u8]) -> Option<usize> {
+        let (_, dwords) = header(bytes).ok()?;
+        Some(usize::from(dwords) * 4)
+    }
+
     /// The message identifier of `bytes` without a look at the rest, if they are a message.
     pub fn peek_id(bytes: &[u8]) -> Option<u16> {
         let (kind, _) = header(bytes).ok()?;
