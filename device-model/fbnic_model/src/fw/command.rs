@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What the firmware does on each message (guide, sections 16 and 17).
 
+use std::collections::VecDeque;
+
 use fbnic_defs::fw::msg;
 
 use super::qsfp;
@@ -13,6 +15,8 @@ const COREDUMP_SIZE: u32 = 0x2000;
 const MAX_DATA: u32 = 3584;
 /// Bytes the firmware asks for at a time when it is being flashed.
 const UPGRADE_CHUNK: u32 = 2048;
+/// Lines the log keeps: a host that flips ownership for days must not fill the memory.
+const LOG_LINES: usize = 256;
 /// Largest image taken: the flash of the emulated board.
 const UPGRADE_MAX: u32 = 64 << 20;
 
@@ -46,6 +50,8 @@ struct Upgrade {
 
 /// A line of the firmware's log.
 struct LogLine {
+    /// Lines before it since the firmware was made.
+    index: u64,
     msec: u64,
     text: String,
 }
@@ -70,25 +76,27 @@ pub(super) struct Commands {
     coredump: bool,
     upgrade: Option<Upgrade>,
     logging: bool,
-    log: Vec<LogLine>,
-    log_sent: usize,
+    log: VecDeque<LogLine>,
+    /// Index of the first line the host has not been sent.
+    log_next: u64,
 }
 
 impl Commands {
     /// Firmware that has just booted.
     pub fn new(config: FwConfig) -> Self {
-        let log = vec![LogLine {
+        let started = LogLine {
+            index: 0,
             msec: 0,
             text: "control firmware started".into(),
-        }];
+        };
         Self {
             config,
             host: HostState::default(),
             coredump: false,
             upgrade: None,
             logging: false,
-            log,
-            log_sent: 0,
+            log: VecDeque::from([started]),
+            log_next: 0,
         }
     }
 
@@ -109,8 +117,14 @@ impl Commands {
         &self.host
     }
 
-    /// Acts on `message` at `uptime` milliseconds after boot; the messages to send in return.
-    pub fn answer(&mut self, message: &Message<'_>, uptime: u64) -> Result<Answers, TlvError> {
+    /// Acts on `message` at `uptime` milliseconds after boot; the messages to send in return, with
+    /// lines of the log as far as there is `room` for messages.
+    pub fn answer(
+        &mut self,
+        message: &Message<'_>,
+        uptime: u64,
+        room: usize,
+    ) -> Result<Answers, TlvError> {
         let mut answers = match message.id() {
             msg::HOST_CAP_REQ => vec![self.capabilities()?],
             msg::OWNERSHIP_REQ => self.ownership(message, uptime)?,
@@ -136,7 +150,8 @@ impl Commands {
                 Vec::new()
             }
         };
-        answers.extend(self.new_log_lines()?);
+        let room = room.saturating_sub(answers.len());
+        answers.extend(self.new_log_lines(room)?);
         Ok(answers)
     }
 
@@ -282,9 +297,9 @@ impl Commands {
     fn log_control(&mut self, message: &Message<'_>) -> Result<Answers, TlvError> {
         self.logging = message.flag(0)?;
         if self.logging && message.flag(2)? {
-            self.log_sent = 0;
+            self.log_next = 0;
         } else {
-            self.log_sent = self.log.len();
+            self.log_next = self.log_end();
         }
         Ok(Vec::new())
     }
@@ -304,32 +319,37 @@ impl Commands {
 
     fn note(&mut self, msec: u64, text: String) {
         log::info!("firmware: {text}");
-        // A host that flips ownership for days must not fill the memory.
-        if self.log.len() >= 256 {
-            self.log.remove(0);
-            self.log_sent = self.log_sent.saturating_sub(1);
+        let index = self.log_end();
+        if self.log.len() >= LOG_LINES {
+            self.log.pop_front();
         }
-        self.log.push(LogLine { msec, text });
+        self.log.push_back(LogLine { index, msec, text });
     }
 
-    /// The log lines the host has not seen, one message each.
-    fn new_log_lines(&mut self) -> Result<Answers, TlvError> {
+    /// The index of the next line.
+    fn log_end(&self) -> u64 {
+        self.log.back().map_or(0, |line| line.index + 1)
+    }
+
+    /// Messages with the log lines the host has not seen, at most `room`; the others stay for a
+    /// later call.
+    pub fn new_log_lines(&mut self, room: usize) -> Result<Answers, TlvError> {
         if !self.logging {
             return Ok(Vec::new());
         }
-        let lines = self.log.iter().enumerate().skip(self.log_sent);
-        let messages = lines
-            .map(|(index, line)| {
-                Builder::new(msg::LOG_MSG_REQ)
-                    .u32(0, line.msec as u32) // Milliseconds wrap as the firmware's do.
-                    .u64(1, index as u64)
-                    .string(2, &line.text)
-                    .u32(3, 0)
-                    .finish()
-            })
-            .collect();
-        self.log_sent = self.log.len();
-        messages
+        let next = self.log_next;
+        let lines = self.log.iter().filter(|line| line.index >= next).take(room);
+        let mut messages = Vec::new();
+        for line in lines {
+            let message = Builder::new(msg::LOG_MSG_REQ)
+                .u32(0, line.msec as u32) // Milliseconds wrap as the firmware's do.
+                .u64(1, line.index)
+                .string(2, &line.text)
+                .u32(3, 0);
+            messages.push(message.finish()?);
+            self.log_next = line.index + 1;
+        }
+        Ok(messages)
     }
 }
 
@@ -385,7 +405,7 @@ mod tests {
     fn ask(commands: &mut Commands, request: Builder) -> Vec<(u16, Vec<u8>)> {
         let bytes = request.finish().unwrap();
         let message = Message::parse(&bytes, known_attribute).unwrap();
-        let answers = commands.answer(&message, 77).unwrap();
+        let answers = commands.answer(&message, 77, usize::MAX).unwrap();
         answers
             .into_iter()
             .map(|a| (Message::parse(&a, known_attribute).unwrap().id(), a))

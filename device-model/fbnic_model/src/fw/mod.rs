@@ -193,7 +193,7 @@ impl Firmware {
         state.release(Instant::now());
         self.delayed
             .store(!state.delayed.is_empty(), Ordering::Relaxed);
-        while let Some(message) = state.waiting.pop_front() {
+        while let Some(message) = state.next() {
             if !state.mailbox.send(dma, &message) {
                 state.waiting.push_front(message);
                 break;
@@ -224,6 +224,23 @@ impl State {
         due.into_iter().for_each(|(_, answer)| self.enqueue(answer));
     }
 
+    /// Takes the next message for the host out of those that wait. Lines of the log that found no
+    /// room among them come last.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        if self.waiting.is_empty() {
+            match self.commands.new_log_lines(self.room()) {
+                Ok(lines) => self.waiting.extend(lines),
+                Err(error) => log::warn!("firmware: log: {error}"),
+            }
+        }
+        self.waiting.pop_front()
+    }
+
+    /// How many more messages may wait.
+    fn room(&self) -> usize {
+        MAX_WAITING.saturating_sub(self.waiting.len())
+    }
+
     /// Acts on one message of the host.
     fn handle(&mut self, bytes: &[u8], faults: Option<&Faults>) {
         let message = match Message::parse(bytes, known_attribute) {
@@ -237,7 +254,7 @@ impl State {
         let uptime = u64::try_from(self.booted.elapsed().as_millis()).unwrap_or(u64::MAX);
         let answers = match message.id() {
             msg::TEST => Ok(vec![bytes.to_vec()]),
-            _ => self.commands.answer(&message, uptime),
+            _ => self.commands.answer(&message, uptime, self.room()),
         };
         match answers {
             Ok(answers) => self.deliver(message.id(), answers, faults),
@@ -274,7 +291,7 @@ impl State {
     }
 
     fn enqueue(&mut self, message: Vec<u8>) {
-        if self.waiting.len() < MAX_WAITING {
+        if self.room() > 0 {
             self.waiting.push_back(message);
             return;
         }
@@ -291,4 +308,38 @@ impl State {
 /// As much of a message as a log line bears.
 fn excerpt(bytes: &[u8]) -> &[u8] {
     bytes.get(..64).unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tlv::Builder;
+    use super::*;
+
+    fn request(state: &mut State, request: Builder) {
+        state.handle(&request.finish().unwrap(), None);
+    }
+
+    #[test]
+    fn a_long_log_arrives_whole_and_in_order() {
+        let firmware = Firmware::new(FwConfig::default());
+        let mut state = firmware.state.lock();
+        // The first line is that of the start; all but the last 256 are forgotten.
+        for n in 1..=300 {
+            let owner = Builder::new(msg::OWNERSHIP_REQ).flag(0, n % 2 != 0);
+            request(&mut state, owner);
+            state.waiting.clear();
+        }
+        let on = Builder::new(msg::LOG_SEND_LOGS_REQ).flag(0, true);
+        request(&mut state, on.u32(1, 1).flag(2, true));
+        let mut indices = Vec::new();
+        while let Some(line) = state.next() {
+            assert!(state.waiting.len() < MAX_WAITING);
+            let line = Message::parse(&line, |_, _| true).unwrap();
+            assert_eq!(line.id(), msg::LOG_MSG_REQ);
+            let index = line.bytes(1).unwrap().try_into().unwrap();
+            indices.push(u64::from_le_bytes(index));
+        }
+        assert_eq!(indices, (45..=300).collect::<Vec<_>>());
+        assert_eq!(state.dropped, 0);
+    }
 }
