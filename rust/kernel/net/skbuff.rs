@@ -423,6 +423,10 @@ impl SkBuff {
     /// Tells the stack that the device has verified the checksum of a packet just received.
     #[inline(always)]
     pub fn set_checksum_unnecessary(&mut self) {
+        // It is one sum. Receive offload, which counts those in tunnels here, hands packets back for use
+        // once more with what it has counted.
+        // SAFETY: By the type invariant, and the packet is borrowed exclusively.
+        unsafe { Headers::set_csum_level_raw(self.headers(), 0) };
         self.add_ip_summed(CHECKSUM_UNNECESSARY);
     }
 
