@@ -9,11 +9,15 @@
 //! The owner keeps [`GuestMem`] behind the lock of its data path: mapping and unmapping take
 //! `&mut self`, so no access can be under way while a window goes.
 
+mod mapping;
+
 use std::cell::Cell;
 use std::fs::File;
 use std::sync::atomic::Ordering;
 
-use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
+use vm_memory::{Bytes, VolatileSlice};
+
+use mapping::Mapping;
 
 /// Why an access or a mapping failed.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +72,7 @@ struct Window {
     len: u64,
     access: Access,
     /// Absent for windows that came without a descriptor (ROM, device memory).
-    region: Option<MmapRegion>,
+    mapping: Option<Mapping>,
 }
 
 impl Window {
@@ -94,6 +98,7 @@ impl GuestMem {
 
     /// Adds the window `addr..addr + len`, backed by `file` from `offset` on.
     ///
+    /// The file is closed on return; what is mapped of it stays.
     /// Without a file the window is remembered, but every access to it fails.
     pub fn map(
         &mut self,
@@ -117,8 +122,8 @@ impl GuestMem {
         if !clear_below || !clear_above {
             return Err(bad);
         }
-        let region = file
-            .map(|file| map_file(file, offset, len, access))
+        let mapping = file
+            .map(|file| Mapping::new(&file, offset, len, access))
             .transpose()?;
         self.windows.insert(
             at,
@@ -126,7 +131,7 @@ impl GuestMem {
                 start: addr,
                 len,
                 access,
-                region,
+                mapping,
             },
         );
         self.last.set(0);
@@ -267,11 +272,11 @@ impl GuestMem {
         if (access.read && !window.access.read) || (access.write && !window.access.write) {
             return Err(Error::Denied { addr, len });
         }
-        let region = window.region.as_ref().ok_or_else(unmapped)?;
+        let mapping = window.mapping.as_ref().ok_or_else(unmapped)?;
         let off = addr - window.start;
         let n = len.min(usize::try_from(window.len - off).unwrap_or(usize::MAX));
         let off = usize::try_from(off).map_err(|_| unmapped())?;
-        let slice = region.get_slice(off, n).map_err(|_| unmapped())?;
+        let slice = mapping.slice(off, n).ok_or_else(unmapped)?;
         Ok((slice, n))
     }
 
@@ -293,32 +298,6 @@ impl GuestMem {
     }
 }
 
-fn map_file(file: File, offset: u64, len: u64, access: Access) -> Result<MmapRegion, Error> {
-    use rustix::mm::{MapFlags, ProtFlags};
-
-    // Touching a page past the end of the file would kill the process.
-    let metadata = file.metadata().map_err(|e| Error::Map(e.to_string()))?;
-    let end = offset.checked_add(len);
-    if metadata.is_file() && end.is_none_or(|end| end > metadata.len()) {
-        return Err(Error::Map("the file is shorter than the window".into()));
-    }
-    let mut prot = ProtFlags::empty();
-    if access.read {
-        prot |= ProtFlags::READ;
-    }
-    if access.write {
-        prot |= ProtFlags::WRITE;
-    }
-    let size = usize::try_from(len).map_err(|e| Error::Map(e.to_string()))?;
-    MmapRegion::build(
-        Some(FileOffset::new(file, offset)),
-        size,
-        prot.bits() as i32,
-        (MapFlags::SHARED | MapFlags::NORESERVE).bits() as i32,
-    )
-    .map_err(|e| Error::Map(e.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,7 +312,11 @@ mod tests {
     };
 
     fn memfd(len: u64) -> File {
-        let fd = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        named_memfd("guest", len)
+    }
+
+    fn named_memfd(name: &str, len: u64) -> File {
+        let fd = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         let file = File::from(fd);
         file.set_len(len).unwrap();
         file
@@ -406,5 +389,25 @@ mod tests {
         assert!(!mem.check(0x2000, 8) && !mem.check(0x3000, 8));
         mem.unmap_all();
         assert!(!mem.check(0x1000, 8));
+    }
+
+    #[test]
+    fn a_window_needs_no_open_file() {
+        let named = |text: &str| text.contains("memfd:closed at once");
+        let is_mapped = || named(&std::fs::read_to_string("/proc/self/maps").unwrap());
+        let is_open = || {
+            let links = std::fs::read_dir("/proc/self/fd").unwrap();
+            links
+                .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+                .any(|link| named(&link.to_string_lossy()))
+        };
+        let file = named_memfd("closed at once", 0x1000);
+        assert!(is_open() && !is_mapped());
+        let mut mem = GuestMem::new();
+        mem.map(0x1000, 0x1000, RW, Some(file), 0).unwrap();
+        assert!(!is_open() && is_mapped());
+        mem.write(0x1ff8, &[1; 8]).unwrap();
+        mem.unmap_all();
+        assert!(!is_mapped());
     }
 }
