@@ -18,6 +18,7 @@ use fbnic_model::{Config, Device};
 use log::LevelFilter;
 use net_backend::pcap::Captured;
 use net_backend::{CableSpec, Endpoint};
+use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
             .exit();
     }
     init_log(&args);
+    raise_descriptor_limit();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -59,6 +61,24 @@ fn init_log(args: &Args) {
         .filter_module("vfio_user", protocol)
         .format_target(false)
         .init();
+}
+
+/// Allows as many open files as the system lets us have.
+///
+/// Each interrupt vector takes a descriptor, and many NICs may live in one process. The low soft
+/// limit is there for programs that use select(2), which this one does not.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!(
+            "the limit of open files stays at {:?}: {error}",
+            limit.current
+        );
+    }
 }
 
 /// A NIC that runs. Dropping it stops the worker, then removes the socket.
