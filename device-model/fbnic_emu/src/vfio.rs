@@ -11,6 +11,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::thread::sleep;
+use std::time::Duration;
 
 use fbnic_model::device::{region, Device, REGION_SIZES, VECTORS};
 use guest_mem::Access;
@@ -18,8 +20,11 @@ use pci_emu::SetIrqs;
 use vfio_bindings::bindings::vfio;
 use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, ServerRegion};
 
-/// Serves `device` to one client after the other until the listener fails.
-pub fn serve(listener: UnixListener, device: &Device) -> io::Result<()> {
+/// Pause after a client that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Serves `device` to one client after the other, for as long as the process lives.
+pub fn serve(listener: UnixListener, device: &Device) -> ! {
     let server = Server::from_owned_fd(OwnedFd::from(listener), true, irqs(), regions());
     loop {
         let mut backend = Backend { device };
@@ -29,8 +34,10 @@ pub fn serve(listener: UnixListener, device: &Device) -> io::Result<()> {
         device.disconnect();
         match result {
             Ok(Ok(())) => log::info!("hypervisor disconnected"),
-            Ok(Err(error @ vfio_user::Error::SocketAccept(_))) => {
-                return Err(io::Error::other(error));
+            // Mostly a want of descriptors or memory, which passes: the client goes on waiting.
+            Ok(Err(vfio_user::Error::SocketAccept(error))) => {
+                log::warn!("cannot accept a client: {error}; trying again");
+                sleep(ACCEPT_PAUSE);
             }
             Ok(Err(error)) => log::warn!("connection lost: {error}"),
             Err(_) => log::error!("malformed message, connection dropped"),

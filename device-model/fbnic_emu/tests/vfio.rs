@@ -256,6 +256,32 @@ fn malformed_messages_cost_one_connection() {
 }
 
 #[test]
+fn a_want_of_descriptors_ends_nothing() {
+    use rustix::process::{getrlimit, prlimit, Pid, Resource, Rlimit};
+    let emulator = Emulator::start(&[]);
+    // After an answer all threads have what they need.
+    Host::connect(&emulator.socket()).capabilities();
+    let set = |limit| {
+        prlimit(
+            Some(Pid::from_child(&emulator.child)),
+            Resource::Nofile,
+            limit,
+        )
+    };
+    let none_left = Rlimit {
+        current: Some(3),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    let before = set(none_left).unwrap();
+    assert_eq!(before.current, before.maximum, "as many as the system has");
+    // An accept() that waits has its descriptor already: the one after this client gets none.
+    drop(UnixStream::connect(emulator.socket()).unwrap());
+    sleep(Duration::from_millis(100));
+    set(before).unwrap();
+    Host::connect(&emulator.socket()).capabilities();
+}
+
+#[test]
 fn random_register_writes_do_no_harm() {
     let emulator = Emulator::start(&["--cable", "loopback"]);
     let mut host = Host::connect(&emulator.socket());
