@@ -62,22 +62,33 @@ const WAKER: EventData = EventData::new_u64(0);
 const CABLE: EventData = EventData::new_u64(1);
 
 /// The worker's bed: sleeps until the waker, the cable or a time.
-pub struct Sleeper {
+pub struct Sleeper<'w> {
+    waker: BorrowedFd<'w>,
     epoll: OwnedFd,
     /// What the cable's descriptor is registered for, with the epoch it belongs to.
     cable: Option<(u32, EventFlags)>,
 }
 
-impl Sleeper {
+/// A set to wait on that has nothing but the waker in it.
+fn waker_alone(waker: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    epoll::add(&epoll, waker, WAKER, EventFlags::IN)?;
+    Ok(epoll)
+}
+
+impl<'w> Sleeper<'w> {
     /// A sleeper that `waker` can wake. Timers of the calling thread become precise.
-    pub fn new(waker: &Waker) -> std::io::Result<Self> {
+    pub fn new(waker: &'w Waker) -> std::io::Result<Self> {
         // The usual slack of 50 us is more than the moderation times this thread waits for.
         if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(1)) {
             log::debug!("timer slack stays: {error}");
         }
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, waker.fd(), WAKER, EventFlags::IN)?;
-        Ok(Self { epoll, cable: None })
+        let waker = waker.fd();
+        Ok(Self {
+            waker,
+            epoll: waker_alone(waker)?,
+            cable: None,
+        })
     }
 
     /// Takes note of what the cable waits for; returns the time it wants to be called at.
@@ -87,20 +98,31 @@ impl Sleeper {
         flags.set(EventFlags::OUT, wait.write);
         let wanted = wait.fd.map(|_| (wait.epoch, flags));
         if wanted != self.cable {
-            let result = match (wait.fd, self.cable) {
-                // A closed descriptor leaves the set by itself, so a new epoch only adds.
-                (Some(fd), Some((epoch, _))) if epoch == wait.epoch => {
-                    epoll::modify(&self.epoll, fd, CABLE, flags)
-                }
-                (Some(fd), _) => epoll::add(&self.epoll, fd, CABLE, flags),
-                (None, _) => Ok(()),
-            };
-            if let Err(error) = result {
+            if let Err(error) = self.register(&wait, flags) {
                 log::warn!("cannot wait for the cable: {error}");
             }
             self.cable = wanted;
         }
         wait.deadline
+    }
+
+    fn register(
+        &mut self,
+        wait: &net_backend::Wait<'_>,
+        flags: EventFlags,
+    ) -> rustix::io::Result<()> {
+        match (wait.fd, self.cable) {
+            (Some(fd), Some((epoch, _))) if epoch == wait.epoch => {
+                return epoll::modify(&self.epoll, fd, CABLE, flags);
+            }
+            // The cable may still hold the descriptor that it no longer waits for, a listening one
+            // while it has a peer. Such an entry wakes the worker all the time, and only its
+            // number, which the cable does not tell, could take it out of the set.
+            (_, Some(_)) => self.epoll = waker_alone(self.waker)?,
+            (_, None) => {}
+        }
+        wait.fd
+            .map_or(Ok(()), |fd| epoll::add(&self.epoll, fd, CABLE, flags))
     }
 
     /// Sleeps until something happens, `deadline`, or at once if `busy` says so.
@@ -138,5 +160,93 @@ impl Sleeper {
             data == WAKER
         }));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use net_backend::Wait;
+
+    use super::*;
+
+    fn reading(end: &UnixStream, epoch: u32) -> Wait<'_> {
+        Wait {
+            fd: Some(end.as_fd()),
+            epoch,
+            read: true,
+            ..Wait::default()
+        }
+    }
+
+    /// Whether nothing ends the sleep before `longest` is over.
+    fn lasts(sleeper: &mut Sleeper<'_>, waker: &Waker, longest: Duration) -> bool {
+        let until = Instant::now() + longest;
+        sleeper.sleep(waker, Some(until), || false).unwrap();
+        Instant::now() >= until
+    }
+
+    fn sleeps(sleeper: &mut Sleeper<'_>, waker: &Waker) -> bool {
+        lasts(sleeper, waker, Duration::from_millis(30))
+    }
+
+    /// Leaves a busy machine the time to let this thread run.
+    fn is_woken(sleeper: &mut Sleeper<'_>, waker: &Waker) -> bool {
+        !lasts(sleeper, waker, LONGEST_SLEEP)
+    }
+
+    #[test]
+    fn what_the_cable_no_longer_waits_for_wakes_nobody() {
+        let waker = Waker::new().unwrap();
+        let mut sleeper = Sleeper::new(&waker).unwrap();
+        let (old, mut old_peer) = UnixStream::pair().unwrap();
+        let (new, mut new_peer) = UnixStream::pair().unwrap();
+        assert_eq!(sleeper.watch(reading(&old, 0)), None);
+        old_peer.write_all(&[1]).unwrap();
+        assert!(is_woken(&mut sleeper, &waker));
+        // A listener stays open like this while its peer is connected.
+        sleeper.watch(reading(&new, 1));
+        assert!(sleeps(&mut sleeper, &waker));
+        new_peer.write_all(&[1]).unwrap();
+        assert!(is_woken(&mut sleeper, &waker));
+        sleeper.watch(reading(&old, 2));
+        assert!(is_woken(&mut sleeper, &waker));
+        sleeper.watch(Wait::default());
+        assert!(sleeps(&mut sleeper, &waker));
+    }
+
+    #[test]
+    fn a_duplicate_of_what_was_closed_wakes_nobody() {
+        let waker = Waker::new().unwrap();
+        let mut sleeper = Sleeper::new(&waker).unwrap();
+        let (first, _peer) = UnixStream::pair().unwrap();
+        let writing = Wait {
+            write: true,
+            read: false,
+            ..reading(&first, 0)
+        };
+        sleeper.watch(writing);
+        assert!(is_woken(&mut sleeper, &waker));
+        let second = first.try_clone().unwrap();
+        drop(first);
+        sleeper.watch(reading(&second, 1));
+        assert!(sleeps(&mut sleeper, &waker));
+    }
+
+    #[test]
+    fn the_waker_is_in_every_set() {
+        let waker = Waker::new().unwrap();
+        let mut sleeper = Sleeper::new(&waker).unwrap();
+        let (end, _peer) = UnixStream::pair().unwrap();
+        for epoch in 0..3 {
+            sleeper.watch(reading(&end, epoch));
+            waker.prepare();
+            waker.wake();
+            assert!(is_woken(&mut sleeper, &waker));
+        }
     }
 }

@@ -36,7 +36,8 @@ use std::time::Instant;
 pub struct Wait<'a> {
     /// Descriptor to poll, if there is one.
     pub fd: Option<BorrowedFd<'a>>,
-    /// Changes whenever `fd` was replaced, even by one of the same number.
+    /// Changes whenever `fd` was replaced, even by one of the same number. The one before may still be
+    /// open.
     pub epoch: u32,
     /// Wait for `fd` to become readable.
     pub read: bool,

@@ -273,14 +273,19 @@ impl Stream {
         let result = match socket.take_error() {
             Ok(Some(error)) | Err(error) => Err(error),
             Ok(None) => match socket.peer_addr() {
-                Ok(_) => socket.try_clone().map(Some),
-                Err(_) if now < *until => Ok(None),
+                Ok(_) => Ok(true),
+                Err(_) if now < *until => Ok(false),
                 Err(_) => Err(ErrorKind::TimedOut.into()),
             },
         };
         match result {
-            Ok(Some(socket)) => self.came_up(socket),
-            Ok(None) => {}
+            Ok(true) => {
+                let attempt = std::mem::replace(&mut self.link, Link::Down { retry_at: None });
+                if let Link::Connecting { socket, .. } = attempt {
+                    self.came_up(socket);
+                }
+            }
+            Ok(false) => {}
             Err(error) => self.went_down(&error),
         }
     }
