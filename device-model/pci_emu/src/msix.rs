@@ -4,6 +4,7 @@
 use std::fs::File;
 
 use parking_lot::Mutex;
+use rustix::fs::OFlags;
 
 /// A SET_IRQS request for the MSI-X interrupts, still unchecked.
 #[derive(Debug)]
@@ -36,6 +37,15 @@ impl Vector {
             None => self.pending = true,
         }
     }
+}
+
+/// Whether a write to the descriptor would rather fail than wait.
+///
+/// Interrupts are sent with locks held: one that waits, at a counter which its reader lets run full,
+/// would stop the whole NIC. QEMU makes its eventfds non-blocking. The flag belongs to the open file,
+/// which is the client's too, so it is looked at and not set.
+fn never_waits(event: &File) -> bool {
+    rustix::fs::fcntl_getfl(event).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
 }
 
 /// Adds one to the eventfd.
@@ -100,6 +110,12 @@ impl Msix {
         if request.flags & DATA_EVENTFD == 0 {
             return false;
         }
+        if !request.fds.iter().all(never_waits) {
+            log::error!(
+                "interrupts refused: the client has to make its eventfds with EFD_NONBLOCK"
+            );
+            return false;
+        }
         let mut fds = request.fds.into_iter();
         for vector in range {
             vector.event = fds.next();
@@ -129,7 +145,10 @@ mod tests {
     use super::*;
 
     fn eventfd() -> (File, File) {
-        let flags = rustix::event::EventfdFlags::NONBLOCK;
+        eventfd_with(rustix::event::EventfdFlags::NONBLOCK)
+    }
+
+    fn eventfd_with(flags: rustix::event::EventfdFlags) -> (File, File) {
         let file = File::from(rustix::event::eventfd(0, flags).unwrap());
         (file.try_clone().unwrap(), file)
     }
@@ -191,5 +210,20 @@ mod tests {
         let mut pba = [1; 4];
         msix.read_pba(u64::MAX, &mut pba);
         assert_eq!(pba, [0; 4]);
+    }
+
+    #[test]
+    fn a_descriptor_that_could_wait_is_refused() {
+        let msix = Msix::new(2);
+        let (ours, theirs) = eventfd();
+        assert!(msix.set_irqs(connect(0, 1, vec![theirs])));
+        let (full, blocking) = eventfd_with(rustix::event::EventfdFlags::empty());
+        rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        let (_, harmless) = eventfd();
+        assert!(!msix.set_irqs(connect(0, 2, vec![harmless, blocking])));
+        msix.trigger(1);
+        // What was connected before still is.
+        msix.trigger(0);
+        assert_eq!(count(&ours), 1);
     }
 }
