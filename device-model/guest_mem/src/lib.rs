@@ -6,6 +6,11 @@
 //! length comes from the guest, so every access is checked against the windows and fails as
 //! a whole when any byte of it lies outside.
 //!
+//! One thing is left to trust: that the client does not shrink a file it handed over. The next access
+//! to what went would end the process with SIGBUS, and with it every NIC in it. A memfd sealed with
+//! F_SEAL_SHRINK cannot shrink, and QEMU's `memory-backend-memfd` makes such; without the seal a warning
+//! is logged once.
+//!
 //! The owner keeps [`GuestMem`] behind the lock of its data path: mapping and unmapping take
 //! `&mut self`, so no access can be under way while a window goes.
 
@@ -88,6 +93,8 @@ pub struct GuestMem {
     windows: Vec<Window>,
     /// Index of the window of the last access: nearly all accesses hit the same one.
     last: Cell<usize>,
+    /// The log says already that a file may shrink.
+    warned: bool,
 }
 
 impl GuestMem {
@@ -125,6 +132,9 @@ impl GuestMem {
         let mapping = file
             .map(|file| Mapping::new(&file, offset, len, access))
             .transpose()?;
+        if mapping.as_ref().is_some_and(Mapping::may_shrink) {
+            self.warn_of_shrinking();
+        }
         self.windows.insert(
             at,
             Window {
@@ -136,6 +146,15 @@ impl GuestMem {
         );
         self.last.set(0);
         Ok(())
+    }
+
+    fn warn_of_shrinking(&mut self) {
+        if !std::mem::replace(&mut self.warned, true) {
+            log::warn!(
+                "the guest's memory is a file that may shrink, and its owner can end this process so: \
+                 QEMU's -object memory-backend-memfd,share=on seals it"
+            );
+        }
     }
 
     /// Drops every window that lies inside `addr..addr + len`; returns how many went.
@@ -409,5 +428,22 @@ mod tests {
         mem.write(0x1ff8, &[1; 8]).unwrap();
         mem.unmap_all();
         assert!(!is_mapped());
+    }
+
+    #[test]
+    fn only_a_seal_keeps_the_warning_away() {
+        use rustix::fs::{fcntl_add_seals, MemfdFlags, SealFlags};
+        let sealable = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = File::from(rustix::fs::memfd_create("sealed", sealable).unwrap());
+        file.set_len(0x1000).unwrap();
+        let open = file.try_clone().unwrap();
+        fcntl_add_seals(&file, SealFlags::SHRINK).unwrap();
+        assert!(open.set_len(0).is_err());
+        let mut mem = GuestMem::new();
+        mem.map(0x1000, 0x1000, RW, Some(file), 0).unwrap();
+        mem.map(0x2000, 0x1000, RW, None, 0).unwrap();
+        assert!(!mem.warned);
+        mem.map(0x3000, 0x1000, RW, Some(memfd(0x1000)), 0).unwrap();
+        assert!(mem.warned && mem.check(0x3000, 0x1000));
     }
 }

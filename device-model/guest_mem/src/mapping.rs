@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::ptr::null_mut;
 
+use rustix::fs::SealFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 use vm_memory::{MmapRegion, VolatileMemory, VolatileSlice};
 
@@ -20,11 +21,14 @@ use crate::{Access, Error};
 #[derive(Debug)]
 pub(crate) struct Mapping {
     region: MmapRegion,
+    may_shrink: bool,
 }
 
 impl Mapping {
     /// Maps `len` bytes of `file` from `offset` on.
     pub(crate) fn new(file: &File, offset: u64, len: u64, access: Access) -> Result<Self, Error> {
+        // Asked before the length, which is the last one if the answer is yes.
+        let sealed = is_sealed(file);
         // Touching a page past the end of the file would kill the process.
         let metadata = file.metadata().map_err(failed)?;
         let end = offset.checked_add(len);
@@ -34,7 +38,17 @@ impl Mapping {
         let mut prot = ProtFlags::empty();
         prot.set(ProtFlags::READ, access.read);
         prot.set(ProtFlags::WRITE, access.write);
-        map(file, offset, usize::try_from(len).map_err(failed)?, prot)
+        let region = map(file, offset, usize::try_from(len).map_err(failed)?, prot)?;
+        // INVARIANT: The region is the mapping just made, and nobody else knows of it.
+        Ok(Self {
+            region,
+            may_shrink: metadata.is_file() && !sealed,
+        })
+    }
+
+    /// Whether the file's owner can take memory away from under the mapping.
+    pub(crate) fn may_shrink(&self) -> bool {
+        self.may_shrink
     }
 
     /// The `len` bytes from `offset` on, if they lie inside.
@@ -56,7 +70,7 @@ impl Drop for Mapping {
 }
 
 #[expect(unsafe_code, reason = "mapping is what this module is for")]
-fn map(file: &File, offset: u64, size: usize, prot: ProtFlags) -> Result<Mapping, Error> {
+fn map(file: &File, offset: u64, size: usize, prot: ProtFlags) -> Result<MmapRegion, Error> {
     let flags = MapFlags::SHARED | MapFlags::NORESERVE;
     // SAFETY: Without an address of our choice the kernel picks one where nothing is mapped.
     let addr = unsafe { rustix::mm::mmap(null_mut(), size, prot, flags, file, offset) };
@@ -65,10 +79,13 @@ fn map(file: &File, offset: u64, size: usize, prot: ProtFlags) -> Result<Mapping
     let region = unsafe {
         MmapRegion::build_raw(addr.cast(), size, prot.bits() as i32, flags.bits() as i32)
     };
-    // Only an address in the middle of a page is refused, and the kernel has returned none.
-    let region = region.map_err(failed)?;
-    // INVARIANT: The region is the mapping made above, and nobody else knows of it.
-    Ok(Mapping { region })
+    // Only an address in the middle of a page is refused, and the kernel returns none.
+    region.map_err(failed)
+}
+
+/// Whether no one can make the file shorter. Files that take no seals, those on a disk, are not.
+fn is_sealed(file: &File) -> bool {
+    rustix::fs::fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
