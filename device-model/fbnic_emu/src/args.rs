@@ -91,7 +91,8 @@ pub struct Args {
     #[arg(long, value_name = "A.B.C.D", default_value = "25.7.25.2")]
     pub fw_version: Version,
 
-    /// Device serial number instead of the one made of --mac, such as 0x0011223344556677
+    /// Device serial number instead of the one made of --mac, such as 0x0011223344556677; for one
+    /// NIC alone
     #[arg(long, value_name = "NUMBER", value_parser = parse_u64)]
     pub dsn: Option<u64>,
 
@@ -191,6 +192,14 @@ impl Args {
             if count > nics {
                 return Err(format!("{what} given {count} times for {nics} NIC(s)"));
             }
+        }
+        if self.dsn.is_some() && nics > 1 {
+            return Err("--dsn would give all NICs the same address: \
+                        use --mac, once per NIC, of which serial numbers are made"
+                .into());
+        }
+        if self.dsn.is_some() && !self.mac.is_empty() {
+            return Err("--dsn and --mac both set the address: leave out one of them".into());
         }
         if nics > 128 {
             return Err("at most 128 NICs in one process".into());
@@ -300,5 +309,20 @@ mod tests {
         for bad in ["", "1.2.3", "1.2.3.4.5", "1.2.3.256", "a.b.c.d"] {
             assert!(bad.parse::<Version>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_serial_number_is_for_one_nic_without_an_address() {
+        let check = |more: &[&str]| {
+            let told = ["fbnic-emu", "--socket", "a", "--dsn", "0x0011223344556677"];
+            Args::try_parse_from(told.iter().chain(more))
+                .unwrap()
+                .check()
+        };
+        assert_eq!(check(&[]), Ok(()));
+        let several = check(&["--socket", "b"]).unwrap_err();
+        assert!(several.contains("once per NIC"), "{several}");
+        let both = check(&["--mac", "02:11:22:33:44:55"]).unwrap_err();
+        assert!(both.contains("leave out one"), "{both}");
     }
 }
