@@ -17,6 +17,7 @@ use clap::{CommandFactory, Parser};
 use fbnic_model::{Config, Device};
 use log::LevelFilter;
 use net_backend::pcap::Captured;
+use net_backend::stream::Address;
 use net_backend::{CableSpec, Endpoint};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -102,7 +103,9 @@ impl Drop for Nic {
 fn run(args: &Args) -> io::Result<()> {
     // Installed first, so that no early signal leaves a socket behind.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let devices = cables(args)?
+    let cables = cables(args)?;
+    let _cable_paths = cable_paths(args);
+    let devices = cables
         .into_iter()
         .enumerate()
         .map(|(index, cable)| device(args, index, cable))
@@ -145,6 +148,18 @@ fn cables(args: &Args) -> io::Result<Vec<Box<dyn Endpoint>>> {
         cables.insert(index, Box::new(Captured::new(cable, path)?));
     }
     Ok(cables)
+}
+
+/// The socket files that cables have made, to be removed at the end.
+///
+/// A cable removes its own when it is dropped, but it never is: the threads that serve QEMU hold
+/// their device until the process ends.
+fn cable_paths(args: &Args) -> Vec<SocketPath> {
+    let path = |cable: &CableSpec| match cable {
+        CableSpec::Listen(Address::Unix(path)) => Some(SocketPath::take_over(path)),
+        _ => None,
+    };
+    args.cable.iter().filter_map(path).collect()
 }
 
 fn device(args: &Args, index: usize, cable: Box<dyn Endpoint>) -> io::Result<Arc<Device>> {

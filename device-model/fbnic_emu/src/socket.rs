@@ -11,6 +11,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct SocketPath(PathBuf);
 
+impl SocketPath {
+    /// Takes over the path of a socket that somebody else in this process has bound.
+    pub fn take_over(path: &Path) -> Self {
+        Self(path.to_path_buf())
+    }
+}
+
 impl Drop for SocketPath {
     fn drop(&mut self) {
         // Somebody else may have removed it already; there is nothing left to do then.
@@ -29,7 +36,7 @@ pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketPath)> {
     remove_stale(&early.0)?;
     let listener = UnixListener::bind(&early.0)?;
     fs::rename(&early.0, path)?;
-    Ok((listener, SocketPath(path.to_path_buf())))
+    Ok((listener, SocketPath::take_over(path)))
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {

@@ -316,11 +316,13 @@ fn random_register_writes_do_no_harm() {
 }
 
 #[test]
-fn a_signal_removes_the_socket_and_a_kill_leaves_one_that_is_replaced() {
-    let mut emulator = Emulator::start(&[]);
+fn a_signal_removes_the_sockets_and_a_kill_leaves_one_that_is_replaced() {
+    let mut emulator = Emulator::start(&["--cable", "unix-listen:wire", "--control", "ctl"]);
+    wait_for("the control socket", || emulator.dir.join("ctl").exists());
     emulator.signal(rustix::process::Signal::TERM);
     assert!(emulator.child.wait().unwrap().success());
-    assert!(!emulator.socket().exists());
+    let left: Vec<_> = std::fs::read_dir(&emulator.dir).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 
     let mut killed = Emulator::start(&[]);
     killed.signal(rustix::process::Signal::KILL);
