@@ -115,8 +115,9 @@ pub struct Args {
 
     /// Serve counters and arm faults on this Unix socket: one line in, one line of JSON out
     ///
-    /// "stats" asks for the counters, which are sums with several NICs. The other requests are
-    /// listed in src/control.rs, the faults in fbnic_model/src/fault/spec.rs.
+    /// "stats" asks for the counters, which are sums with several NICs. "help" lists all requests,
+    /// for example: echo help | socat - UNIX-CONNECT:PATH. Faults are described in
+    /// fbnic_model/src/fault/spec.rs.
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
 

@@ -3,20 +3,7 @@
 //!
 //! A request is one line, a word and for some words a JSON object; the answer is one line of JSON,
 //! `{"error": ...}` if the request made no sense. With several NICs a request is for the first
-//! unless it begins with `nic N`.
-//!
-//! | request | does | answer |
-//! |---|---|---|
-//! | `stats` | | counters, of all NICs together |
-//! | `arm {"fault": .., "when": ..}` | arms a [`Fault`](fbnic_model::fault::spec::Fault) | `{"id": N}` |
-//! | `disarm [N]` | disarms fault N, or all | `{"disarmed": count}` |
-//! | `faults` | | the seed and what is armed |
-//! | `seed N` | disarms all; chance follows N from now on | `{}` |
-//! | `do {..}` | a [`Deed`] | `{}` |
-//! | `csr {"first": N, "last": N}` | | registers as they are, without the effects of a read |
-//! | `fw_window {"first": N, "last": N}` | | the same of the firmware window |
-//! | `fw_host` | | what the host has told the firmware: ownership, addresses |
-//! | `sleep MS` | waits; for scripts | `{}` |
+//! unless it begins with `nic N`. `help` lists the requests.
 
 mod stats;
 
@@ -39,6 +26,39 @@ use crate::socket::{self, SocketPath};
 const LONGEST_REQUEST: u64 = 16_384;
 /// Longest `sleep`.
 const LONGEST_SLEEP_MS: u64 = 600_000;
+
+/// The requests, with what each does or answers.
+const REQUESTS: [(&str, &str); 11] = [
+    (
+        "help",
+        "this list; a request for another than the first NIC begins with: nic N",
+    ),
+    ("stats", "the counters, of all NICs together"),
+    (
+        "arm {\"fault\": {..}, \"when\": {..}}",
+        "arms a fault and answers its number; one that does not exist is answered with all that do",
+    ),
+    ("disarm [N]", "disarms fault N, or all"),
+    ("faults", "the seed and what is armed"),
+    ("seed N", "disarms all; chance follows N from now on"),
+    (
+        "do {\"deed\": {..}}",
+        "does something at once; what does not exist is answered with all that does",
+    ),
+    (
+        "csr {\"first\": N, \"last\": N}",
+        "registers as they are, by dword, without the effects of a read",
+    ),
+    (
+        "fw_window {\"first\": N, \"last\": N}",
+        "the same of the firmware window",
+    ),
+    (
+        "fw_host",
+        "what the host has told the firmware: ownership, addresses",
+    ),
+    ("sleep MS", "waits; for scripts"),
+];
 
 /// Serves requests about `devices` at `path` as long as the process lives.
 pub fn start(path: &Path, devices: Vec<Arc<Device>>) -> io::Result<SocketPath> {
@@ -114,6 +134,7 @@ fn answer(line: &str, devices: &[Arc<Device>]) -> Result<Value, String> {
     let (line, device) = addressee(line.trim(), devices)?;
     let (verb, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     Ok(match verb {
+        "help" => help(),
         "stats" => stats::stats(devices),
         "arm" => json!({ "id": device.arm(object(rest)?) }),
         "disarm" => {
@@ -157,8 +178,13 @@ fn answer(line: &str, devices: &[Arc<Device>]) -> Result<Value, String> {
             thread::sleep(Duration::from_millis(number(rest)?.min(LONGEST_SLEEP_MS)));
             json!({})
         }
-        other => return Err(format!("unknown request {other:?}")),
+        other => return Err(format!("unknown request {other:?}; help lists all")),
     })
+}
+
+fn help() -> Value {
+    let line = |(request, what): (&str, &str)| format!("{request}: {what}");
+    json!({ "help": REQUESTS.map(line) })
 }
 
 /// Splits off `nic N`; what is left of the line, and the device it is for.

@@ -358,6 +358,35 @@ fn counters_come_as_json() {
 }
 
 #[test]
+fn help_lists_requests_that_exist() {
+    let emulator = Emulator::start(&["--control", "ctl"]);
+    wait_for("the control socket", || emulator.dir.join("ctl").exists());
+    let stream = UnixStream::connect(emulator.dir.join("ctl")).unwrap();
+    let mut lines = BufReader::new(&stream).lines();
+    let mut ask = |request: &str| -> serde_json::Value {
+        writeln!(&stream, "{request}").unwrap();
+        serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap()
+    };
+    let help = ask("help");
+    let requests = help["help"].as_array().unwrap();
+    assert!(!requests.is_empty());
+    for request in requests {
+        let word = request.as_str().unwrap().split([' ', ':']).next().unwrap();
+        // Without what belongs to it a request may make no sense, but it is known.
+        let answer = ask(word).to_string();
+        assert!(!answer.contains("unknown request"), "{word}: {answer}");
+    }
+    for (request, existing) in [
+        ("arm {\"fault\": {\"x\": {}}}", "unplugged"),
+        ("do {\"x\": {}}", "fw_restart"),
+        ("x", "help"),
+    ] {
+        let answer = ask(request)["error"].to_string();
+        assert!(answer.contains(existing), "{answer}");
+    }
+}
+
+#[test]
 fn two_nics_are_joined_by_a_cable() {
     let emulator = Emulator::start(&["--socket", "second"]);
     for socket in ["nic", "second"] {
