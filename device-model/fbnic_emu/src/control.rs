@@ -69,8 +69,10 @@ pub fn start(path: &Path, devices: Vec<Arc<Device>>) -> io::Result<SocketPath> {
         .spawn(move || {
             // One client at a time: a second one waits.
             for stream in listener.incoming() {
-                if let Err(error) = stream.and_then(|stream| serve(&stream, &devices)) {
-                    log::debug!("control connection: {error}");
+                match stream.map(|stream| serve(&stream, &devices)) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => log::debug!("control connection: {error}"),
+                    Err(error) => socket::pause_after(&error),
                 }
             }
         })?;

@@ -6,6 +6,11 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Pause after a client that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Removes the socket's path when dropped.
 #[derive(Debug)]
@@ -37,6 +42,15 @@ pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketPath)> {
     let listener = UnixListener::bind(&early.0)?;
     fs::rename(&early.0, path)?;
     Ok((listener, SocketPath::take_over(path)))
+}
+
+/// Waits a little after a client that could not be accepted.
+///
+/// Mostly there is a want of descriptors or memory, which passes; the client goes on waiting, and
+/// accept() would fail again at once.
+pub fn pause_after(error: &io::Error) {
+    log::warn!("cannot accept a client: {error}; trying again");
+    sleep(ACCEPT_PAUSE);
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {

@@ -11,8 +11,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::thread::sleep;
-use std::time::Duration;
 
 use fbnic_model::device::{region, Device, REGION_SIZES, VECTORS};
 use guest_mem::Access;
@@ -20,8 +18,7 @@ use pci_emu::SetIrqs;
 use vfio_bindings::bindings::vfio;
 use vfio_user::{DmaMapFlags, DmaUnmapFlags, IrqInfo, Server, ServerBackend, ServerRegion};
 
-/// Pause after a client that could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+use crate::socket;
 
 /// Serves `device` to one client after the other, for as long as the process lives.
 pub fn serve(listener: UnixListener, device: &Device) -> ! {
@@ -34,11 +31,7 @@ pub fn serve(listener: UnixListener, device: &Device) -> ! {
         device.disconnect();
         match result {
             Ok(Ok(())) => log::info!("hypervisor disconnected"),
-            // Mostly a want of descriptors or memory, which passes: the client goes on waiting.
-            Ok(Err(vfio_user::Error::SocketAccept(error))) => {
-                log::warn!("cannot accept a client: {error}; trying again");
-                sleep(ACCEPT_PAUSE);
-            }
+            Ok(Err(vfio_user::Error::SocketAccept(error))) => socket::pause_after(&error),
             Ok(Err(error)) => log::warn!("connection lost: {error}"),
             Err(_) => log::error!("malformed message, connection dropped"),
         }
