@@ -99,6 +99,8 @@ pub(crate) struct Rpc {
     up: bool,
     /// The firmware must be told about the addresses.
     sync_needed: bool,
+    /// The tables may hold what somebody else has written.
+    left_over: bool,
 }
 
 /// Keys and tables, as ethtool sees them.
@@ -134,6 +136,7 @@ impl Rpc {
             tce_used: false,
             up: false,
             sync_needed: false,
+            left_over: true,
         })
     }
 
@@ -143,6 +146,25 @@ impl Rpc {
             mac: caps.bmc_mac,
             all_multi: caps.bmc_all_multi,
         };
+    }
+
+    /// Clears what a driver before this one may have left in the tables, as a kernel does that crashed.
+    ///
+    /// What may serve the BMC stays until the entries are written anew.
+    fn clear_left_over(&mut self, csr: &Csr) {
+        if !core::mem::replace(&mut self.left_over, false) {
+            return;
+        }
+        let bmc = self.bmc.present;
+        (0..ACT_ENTRIES)
+            .filter(|&index| !(bmc && tcam::action_may_serve_bmc(index)))
+            .for_each(|index| write_action(csr, index, None));
+        (0..MACDA_ENTRIES)
+            .filter(|&index| !(bmc && tcam::mac_may_serve_bmc(index)))
+            .for_each(|index| write_mac(csr, index, None));
+        for table in 0..IP_TABLES {
+            (0..ntuple::IP_ENTRIES).for_each(|index| write_ip(csr, table, index, None));
+        }
     }
 
     /// Plans the action table, after those of addresses.
@@ -371,6 +393,7 @@ impl Fbnic {
     pub fn rpc_up(&self) {
         let mut rpc = self.rpc.lock();
         rpc.up = true;
+        rpc.clear_left_over(&self.csr);
         self.write_rss(&rpc);
 
         // What no rule matches is dropped.
@@ -419,13 +442,14 @@ impl Fbnic {
         }
     }
 
-    /// Forgets what the device holds, as it was reset.
+    /// Knows no longer what the device holds, as it was reset or is new.
     pub(crate) fn rpc_reset(&self) {
         let mut rpc = self.rpc.lock();
         rpc.ips_written = NO_IPS;
         rpc.macs_written.fill(None);
         rpc.actions_written.fill(None);
         rpc.tce_used = false;
+        rpc.left_over = true;
         rpc.up = false;
     }
 

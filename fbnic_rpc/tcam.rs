@@ -254,6 +254,16 @@ fn multicast_range(bmc: &Bmc) -> Range<usize> {
     MULTICAST_FIRST..BOUNDARY - usize::from(bmc.present && bmc.all_multi)
 }
 
+/// Whether entry `index` of the address table may be the BMC's.
+pub fn mac_may_serve_bmc(index: usize) -> bool {
+    index <= BROADCAST || index == BOUNDARY - 1
+}
+
+/// Whether entry `index` of the action table may lead to the BMC while the interface is down.
+pub fn action_may_serve_bmc(index: usize) -> bool {
+    index <= ACT_BMC_ALL_MULTI || index == ACT_ENTRIES - 1
+}
+
 /// Whether there is a place in `table` for an address that a user rule names.
 pub fn fits_mac(table: &MacTable, mac: &MacAddr, bmc: &Bmc) -> bool {
     let mut range = if is_multicast(mac) {

@@ -462,6 +462,32 @@ def rules_after_reset(guest: Guest) -> None:
         _expect(guest, flows)
 
 
+@case(
+    rows=(2, 19),
+    c_bug="drivers/net/ethernet/meta/fbnic/fbnic_rpc.c:1070 takes tables for empty in which a driver before it has left rules",
+)
+def rules_of_the_driver_before(guest: Guest) -> None:
+    """What rules the device holds when the driver takes it do not count: addresses, nor actions."""
+    # RPC_TCAM_ACT, of which the last word makes an entry valid.
+    tables = range(0x8880, 0x8880 + 12 * 64)
+    with _queues(guest) as name:
+        add(guest, name, "ip4 dst-ip 198.18.0.1 action 1")
+        add(guest, name, "ip4 src-ip 198.18.0.2 action 2")
+        add(guest, name, "ip4 src-ip 198.18.0.3 action -1")
+        left = guest.csrs(tables[0], tables[-1])
+        guest.check("fbnic_unbind")
+        # As after a crash, when nobody has cleared the rules.
+        for csr, value in enumerate(left, tables[0]):
+            if value:
+                guest.do("csr_write", csr=csr, value=value)
+        guest.check("fbnic_bind && ready 1500", 60)
+    with _queues(guest) as name:
+        flows = [(Flow(f"198.18.0.{number}", NEAR4, TCP, 5, 80), queue) for number, queue in ((2, 0), (3, 0))]
+        _expect(guest, flows)
+        add(guest, name, "ip4 src-ip 198.18.0.3 action 1")
+        _expect(guest, [(Flow("198.18.0.3", NEAR4, TCP, 5, 80), 1), *flows[:1]])
+
+
 @case(drivers=("rust",), rows=(19,))
 def networks_around_addresses(guest: Guest) -> None:
     """An address is found before networks around it, in whatever order the rules came.
