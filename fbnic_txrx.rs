@@ -41,6 +41,7 @@ use crate::{
         napi::{
             Budget,
             Handler,
+            Line,
             NapiHandle,
             PollContext,
             WorkDone, //
@@ -204,14 +205,6 @@ impl Vector {
         intr::intr_cq_rearm(self.index as usize)
     }
 
-    /// Lets the vector interrupt once more. Any context.
-    #[inline]
-    fn rearm(&self) {
-        self.fbnic
-            .csr
-            .write32(self.offset(), intr::INTR_CQ_REARM_INTR_UNMASK);
-    }
-
     /// Sets the moderation time-outs and unmasks the vector. Any context.
     pub fn unmask(&self, cfg: &Config) {
         self.set_usecs(cfg, intr::INTR_CQ_REARM_INTR_UNMASK);
@@ -239,6 +232,15 @@ impl Vector {
         self.fbnic
             .csr
             .write32(intr::intr_mask_set(word), 1 << (self.index % 32));
+    }
+}
+
+impl Line for Vector {
+    #[inline]
+    fn rearm(&self) {
+        self.fbnic
+            .csr
+            .write32(self.offset(), intr::INTR_CQ_REARM_INTR_UNMASK);
     }
 }
 
@@ -485,6 +487,8 @@ impl NapiVector {
 }
 
 impl Handler for NapiVector {
+    type Line = Vector;
+
     #[inline]
     fn poll(&mut self, napi: &PollContext<'_>, budget: Budget) -> WorkDone {
         let limit = budget.limit();
@@ -506,7 +510,7 @@ impl Handler for NapiVector {
         if more {
             return budget.exhausted();
         }
-        budget.complete(napi, work_done, || self.vector.rearm())
+        budget.complete(work_done)
     }
 }
 

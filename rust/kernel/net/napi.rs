@@ -26,10 +26,22 @@ use kernel::{prelude::*, sync::Arc, types::Opaque};
 
 /// The work of one NAPI context.
 pub trait Handler: Send + 'static {
+    /// Unmasks the context's interrupt.
+    type Line: Line;
+
     /// Processes completions.
     ///
     /// Softirq or NAPI thread, bottom halves disabled; must not sleep.
     fn poll(&mut self, napi: &PollContext<'_>, budget: Budget) -> WorkDone;
+}
+
+/// The interrupt of a NAPI context.
+///
+/// It is apart from the [`Handler`], which may be lent to the next poll, on another processor, as soon
+/// as the kernel was told that this one is over.
+pub trait Line: Send + Sync + 'static {
+    /// Lets the interrupt come once more. Softirq or NAPI thread, bottom halves disabled.
+    fn rearm(&self);
 }
 
 /// How many packets one poll may receive.
@@ -41,8 +53,8 @@ pub struct Budget(u32);
 ///
 /// # Invariants
 ///
-/// At most the budget of the poll, and equal to it only if the context was not completed.
-pub struct WorkDone(i32);
+/// At most the budget of the poll. All work is done if it is less.
+pub struct WorkDone(u32);
 
 impl Budget {
     /// Returns the number of packets that may be received.
@@ -56,32 +68,18 @@ impl Budget {
     /// Ends the poll with more work to do: the kernel will poll again.
     #[inline]
     pub fn exhausted(self) -> WorkDone {
-        // INVARIANT: The context was not completed.
-        WorkDone(self.0 as i32)
+        // INVARIANT: That is the budget.
+        WorkDone(self.0)
     }
 
-    /// Ends the poll with all work done after `work_done` packets.
+    /// Ends the poll with all work done after `work_done` packets, so that the interrupt is unmasked
+    /// when it has to be.
     ///
-    /// Calls `rearm` when the interrupt has to be unmasked. If `work_done` used up the budget the
-    /// kernel polls again instead.
+    /// If `work_done` used up the budget the kernel polls again instead.
     #[inline]
-    pub fn complete(
-        self,
-        napi: &PollContext<'_>,
-        work_done: u32,
-        rearm: impl FnOnce(),
-    ) -> WorkDone {
-        if work_done >= self.0 {
-            return self.exhausted();
-        }
-        // CAST: Less than the budget, which was an `int`.
-        let done = work_done as i32;
-        // SAFETY: `napi` is the context being polled right now.
-        if unsafe { bindings::napi_complete_done(napi.as_ptr(), done) } {
-            rearm();
-        }
-        // INVARIANT: Less than the budget.
-        WorkDone(done)
+    pub fn complete(self, work_done: u32) -> WorkDone {
+        // INVARIANT: No more than the budget.
+        WorkDone(work_done.min(self.0))
     }
 }
 
@@ -178,19 +176,22 @@ impl PacketOfPieces<'_> {
 
 /// The part of a context that interrupt handlers share.
 #[pin_data]
-struct Inner<H> {
+struct Inner<H: Handler> {
     #[pin]
     napi: Opaque<bindings::napi_struct>,
-    handler: UnsafeCell<H>,
+    /// Goes with the `Napi`, before the context does.
+    handler: UnsafeCell<ManuallyDrop<H>>,
+    line: H::Line,
     #[pin]
     _pin: PhantomPinned,
 }
 
-// SAFETY: `handler` is only accessed by the poll function, one at a time, and by the owner of the
-// `Napi` while it is disabled. `napi` is the kernel's and made for use from several CPUs.
-unsafe impl<H: Send> Send for Inner<H> {}
-// SAFETY: As above.
-unsafe impl<H: Send> Sync for Inner<H> {}
+// SAFETY: `handler` is only accessed by the poll function, one at a time and until it tells the kernel
+// that it is over, and by the owner of the `Napi` while it is disabled, who waited for that. `napi` is
+// the kernel's and made for use from several CPUs.
+unsafe impl<H: Handler> Send for Inner<H> {}
+// SAFETY: As above, and `line` may be shared.
+unsafe impl<H: Handler> Sync for Inner<H> {}
 
 /// A NAPI context with the data its poll function works on.
 ///
@@ -210,12 +211,18 @@ pub struct Napi<H: Handler> {
 impl<H: Handler> Napi<H> {
     /// Adds a context to `dev`, disabled, with the persistent configuration number `index`.
     ///
-    /// `irq` is the Linux interrupt number user space is told.
+    /// `irq` is the Linux interrupt number user space is told, and `line` unmasks that interrupt.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, or `EINVAL` if the device has no configuration of that number.
-    pub fn new(dev: &Locked<'_>, index: u32, irq: Option<u32>, handler: H) -> Result<Self> {
+    pub fn new(
+        dev: &Locked<'_>,
+        index: u32,
+        irq: Option<u32>,
+        line: H::Line,
+        handler: H,
+    ) -> Result<Self> {
         if index >= dev.max_napi() {
             return Err(EINVAL);
         }
@@ -227,7 +234,8 @@ impl<H: Handler> Napi<H> {
                     // SAFETY: `slot` is valid for writing, and all zeroes are a valid value.
                     unsafe { ptr::write_bytes(slot, 0, 1) }
                 }),
-                handler: UnsafeCell::new(handler),
+                handler: UnsafeCell::new(ManuallyDrop::new(handler)),
+                line,
                 _pin: PhantomPinned,
             }),
             GFP_KERNEL,
@@ -291,19 +299,35 @@ impl<H: Handler> Napi<H> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`.
+    /// `EINVAL` if the context's device is not `dev` or has no such queue, `ENOMEM`.
     pub fn set_queue(&mut self, dev: &Locked<'_>, kind: QueueType, index: u32) -> Result {
+        // SAFETY: By the type invariant the context is added, so the kernel has set the field.
+        let own = unsafe { (*self.inner.napi.get()).dev };
+        if own != dev.as_ptr() || index >= dev.num_queues(kind) {
+            return Err(EINVAL);
+        }
         self.queues.push((kind, index), GFP_KERNEL)?;
-        // SAFETY: By the type invariant. The core checks the index.
+        // SAFETY: By the type invariant, and the index was checked just now.
+        unsafe { self.name_queue(kind, index, self.inner.napi.get()) };
+        Ok(())
+    }
+
+    /// Tells user space which context serves a queue, or with null that none does.
+    ///
+    /// # Safety
+    ///
+    /// The device must have the queue, and `napi` be null or this context.
+    unsafe fn name_queue(&self, kind: QueueType, index: u32, napi: *mut bindings::napi_struct) {
+        // SAFETY: By the type invariant the context is added, so its device is alive; the rest is
+        // required of the caller.
         unsafe {
             bindings::netif_queue_set_napi(
-                dev.as_ptr(),
+                (*self.inner.napi.get()).dev,
                 index,
                 kind as bindings::netdev_queue_type,
-                self.inner.napi.get(),
+                napi,
             )
         };
-        Ok(())
     }
 
     /// Returns a handle with which an interrupt handler starts polling.
@@ -337,17 +361,14 @@ impl<H: Handler> Drop for Napi<H> {
     fn drop(&mut self) {
         self.disable_unlocked();
         for &(kind, index) in &self.queues {
-            // SAFETY: By the type invariant the context is added, so its device is alive. The core
-            // checks the index.
-            unsafe {
-                bindings::netif_queue_set_napi(
-                    (*self.inner.napi.get()).dev,
-                    index,
-                    kind as bindings::netdev_queue_type,
-                    ptr::null_mut(),
-                )
-            };
+            // SAFETY: `set_queue` has checked the index.
+            unsafe { self.name_queue(kind, index, ptr::null_mut()) };
         }
+        // Whoever gives a page back looks at the context of the page's pool. So the pools go first, and
+        // removing the context waits for those who still look.
+        // SAFETY: The context is disabled, so no poll has the handler, and it never gets one again.
+        // This is the only place where it is dropped.
+        unsafe { ManuallyDrop::drop(&mut *self.inner.handler.get()) };
         // SAFETY: By the type invariant the context is added, and it is disabled now. A context
         // that is still scheduled by a late interrupt stays disabled, its memory lives on in the
         // handler's `Scheduler`.
@@ -380,9 +401,9 @@ impl NapiHandle<'_> {
 }
 
 /// Lets an interrupt handler start a context's poll.
-pub struct Scheduler<H>(Arc<Inner<H>>);
+pub struct Scheduler<H: Handler>(Arc<Inner<H>>);
 
-impl<H> Scheduler<H> {
+impl<H: Handler> Scheduler<H> {
     /// Starts polling, unless the context is scheduled already or disabled.
     ///
     /// Hard interrupt context, interrupts disabled.
@@ -406,18 +427,25 @@ unsafe extern "C" fn poll_callback<H: Handler>(
     napi: *mut bindings::napi_struct,
     budget: i32,
 ) -> i32 {
+    // CAST: Not negative, whatever the kernel says.
+    let limit = budget.max(0) as u32;
     // SAFETY: By the requirements of this function, `napi` lies inside an `Inner<H>`, which lives
-    // until after the context is removed. The poll function runs once at a time and only while the
-    // context is enabled, so nobody else accesses the handler.
-    let handler = unsafe {
-        let inner = napi.byte_sub(offset_of!(Inner<H>, napi)).cast::<Inner<H>>();
-        &mut *(*inner).handler.get()
-    };
+    // until removing the context has waited for this function.
+    let inner = unsafe { &*napi.byte_sub(offset_of!(Inner<H>, napi)).cast::<Inner<H>>() };
     // INVARIANT: The poll function of `napi` is running.
     let context = PollContext {
         napi,
         direct: budget > 0,
         _poll: PhantomData,
     };
-    handler.poll(&context, Budget(budget.max(0) as u32)).0
+    // SAFETY: The poll function runs only while the context is enabled, and not a second time before
+    // the call below that ends it, so nobody else accesses the handler until then.
+    let handler = unsafe { &mut *inner.handler.get() };
+    // CAST: At most the budget, which is an `int`.
+    let done = handler.poll(&context, Budget(limit)).0 as i32;
+    // SAFETY: `napi` is the context that is being polled, and its handler is not used any more.
+    if done < budget && unsafe { bindings::napi_complete_done(napi, done) } {
+        inner.line.rearm();
+    }
+    done
 }

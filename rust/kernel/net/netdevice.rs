@@ -177,6 +177,28 @@ impl NetDevice {
         unsafe { bindings::netif_device_attach(self.as_ptr()) };
     }
 
+    /// Returns how many queues the device was made with.
+    pub fn num_queues(&self, kind: QueueType) -> u32 {
+        // SAFETY: By the type invariant. The fields do not change.
+        unsafe {
+            match kind {
+                QueueType::Rx => (*self.as_ptr()).num_rx_queues,
+                QueueType::Tx => (*self.as_ptr()).num_tx_queues,
+            }
+        }
+    }
+
+    /// Returns how many queues are in use. Under the RTNL or the netdev lock, or it may change.
+    pub fn real_num_queues(&self, kind: QueueType) -> u32 {
+        // SAFETY: By the type invariant.
+        unsafe {
+            match kind {
+                QueueType::Rx => (*self.as_ptr()).real_num_rx_queues,
+                QueueType::Tx => (*self.as_ptr()).real_num_tx_queues,
+            }
+        }
+    }
+
     /// Returns transmit queue `index`, or `None` beyond the number the device was made with.
     #[inline]
     pub fn tx_queue(&self, index: u32) -> Option<&NetdevQueue> {
@@ -193,9 +215,7 @@ impl NetDevice {
 
     /// Lets the stack transmit again on all queues.
     pub fn wake_all_tx_queues(&self) {
-        // SAFETY: By the type invariant.
-        let count = unsafe { (*self.as_ptr()).real_num_tx_queues };
-        (0..count)
+        (0..self.real_num_queues(QueueType::Tx))
             .filter_map(|index| self.tx_queue(index))
             .for_each(NetdevQueue::wake);
     }
