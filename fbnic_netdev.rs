@@ -58,6 +58,7 @@ use crate::{
             Operations,
             QueueStatsRx,
             QueueStatsTx,
+            QueueType,
             Registration,
             Xmit,
             XmitContext, //
@@ -324,7 +325,8 @@ impl FbnicNet {
     ///
     /// # Errors
     ///
-    /// `ENOMEM` or `EINVAL`, in which case nothing has changed.
+    /// `ENOMEM` or `EINVAL`, in which case nothing has changed. The interface stays without queues until
+    /// the next change if the memory for the old ones is gone as well. `ENODEV` without a device.
     pub(crate) fn set_config(&self, dev: &Locked<'_>, config: &Config) -> Result {
         if u32::from(config.num_napi) > self.max_napi() {
             return Err(EINVAL);
@@ -338,16 +340,20 @@ impl FbnicNet {
         let queues = Queues::new(self, dev, config)?;
         let vectors = self.vectors.lock().clone().ok_or(ENODEV)?;
         let old = *interface.datapath.config();
-        let was_up = interface.datapath.is_up();
-        if was_up {
+        if interface.datapath.is_up() {
             interface.down(self, dev);
+        }
+        if !self.fbnic.csr.is_present() {
+            // It was gone, or was given up as its queues did not stop: nobody would serve new ones.
+            return Err(ENODEV);
         }
         let result = interface.replace(self, dev, &vectors, queues, config);
         if result.is_err() {
             let queues = Queues::new(self, dev, &old)?;
             interface.replace(self, dev, &vectors, queues, &old)?;
         }
-        if was_up {
+        // Also if nothing was up, after a change that could not be undone for want of memory.
+        if dev.is_present() {
             interface.up(self, dev)?;
         }
         result
@@ -530,29 +536,31 @@ impl Operations for FbnicNet {
     }
 
     fn get_stats64(this: &Self, _dev: &NetDevice, stats: &mut LinkStats) {
+        // Some of it is what the device has counted, which may be anything.
+        let add = |sum: &mut u64, more: u64| *sum = sum.wrapping_add(more);
         for queue in &this.tx_stats {
             let queue = queue.snapshot();
-            stats.tx_packets += queue.packets;
-            stats.tx_bytes += queue.bytes;
-            stats.tx_dropped += queue.dropped;
+            add(&mut stats.tx_packets, queue.packets);
+            add(&mut stats.tx_bytes, queue.bytes);
+            add(&mut stats.tx_dropped, queue.dropped);
         }
         for queue in &this.rx_stats {
             let sent = queue.xdp_snapshot();
-            stats.tx_packets += sent.packets;
-            stats.tx_bytes += sent.bytes;
-            stats.tx_dropped += sent.dropped;
+            add(&mut stats.tx_packets, sent.packets);
+            add(&mut stats.tx_bytes, sent.bytes);
+            add(&mut stats.tx_dropped, sent.dropped);
             let queue = queue.snapshot();
-            stats.rx_packets += queue.packets;
-            stats.rx_bytes += queue.bytes;
-            stats.rx_dropped += queue.dropped;
-            stats.rx_errors += queue.length_errors;
-            stats.rx_length_errors += queue.length_errors;
+            add(&mut stats.rx_packets, queue.packets);
+            add(&mut stats.rx_bytes, queue.bytes);
+            add(&mut stats.rx_dropped, queue.dropped);
+            add(&mut stats.rx_errors, queue.length_errors);
+            add(&mut stats.rx_length_errors, queue.length_errors);
         }
         let drops = this.fbnic.drops();
-        stats.tx_dropped += drops.tx_dropped;
-        stats.rx_missed_errors += drops.rx_missed;
-        stats.rx_over_errors += drops.rx_over;
-        stats.rx_errors += drops.rx_errors;
+        add(&mut stats.tx_dropped, drops.tx_dropped);
+        add(&mut stats.rx_missed_errors, drops.rx_missed);
+        add(&mut stats.rx_over_errors, drops.rx_over);
+        add(&mut stats.rx_errors, drops.rx_errors);
     }
 
     fn queue_stats_rx(this: &Self, _dev: &Locked<'_>, index: u32, stats: &mut QueueStatsRx) {
@@ -570,16 +578,20 @@ impl Operations for FbnicNet {
         }
     }
 
-    fn base_stats(this: &Self, _dev: &Locked<'_>, rx: &mut QueueStatsRx, tx: &mut QueueStatsTx) {
-        // Queues that were used before the number of queues was reduced.
-        let config = this.config();
+    fn base_stats(this: &Self, dev: &Locked<'_>, rx: &mut QueueStatsRx, tx: &mut QueueStatsTx) {
+        // Queues that were used before the number of queues was reduced. The others are those the
+        // kernel knows, who adds them: while the interface is down not those of the configuration.
+        let (num_rx, num_tx) = (
+            dev.real_num_queues(QueueType::Rx),
+            dev.real_num_queues(QueueType::Tx),
+        );
         let mut total = RxSnapshot::default();
-        for queue in this.rx_stats.iter().skip(config.num_rx.into()) {
+        for queue in this.rx_stats.iter().skip(num_rx as usize) {
             total += queue.snapshot();
         }
         put_rx(rx, &total);
         let mut total = TxSnapshot::default();
-        for queue in (config.num_tx..MAX_TXQS).filter_map(|queue| this.tx_total(queue.into())) {
+        for queue in (num_tx..MAX_TXQS.into()).filter_map(|queue| this.tx_total(queue)) {
             total += queue;
         }
         put_tx(tx, &total);
@@ -698,6 +710,11 @@ impl Netdev {
             }
         }
         dev.attach();
+        // Who noticed meanwhile that the device is gone has found the interface off already.
+        if !net.fbnic.csr.is_present() {
+            dev_err!(dev.dma_device(), "device lost while it was restarted\n");
+            dev.detach();
+        }
     }
 
     /// Programs the address filters anew, after the firmware changed what it wants. RTNL held.

@@ -5,6 +5,7 @@ import json
 import re
 import struct
 
+from harness import netdev_genl
 from harness.case import case, same
 from harness.vm import Guest
 
@@ -128,6 +129,23 @@ def counters_read_during_a_reset(guest: Guest) -> None:
     assert during.count("\n") >= len(DROPS), f"nothing was read: {during}"
     same("counters after the reset", guest.check(read), before)
     guest.check("ready 1500")
+
+
+@case(rows=(11, 12))
+def totals_outlive_queues(guest: Guest) -> None:
+    """The interface's totals stay when a stopped interface is told to have other queues, and when it has them."""
+    name = guest.check("ready 1500; start_traffic; sleep 2; stop_traffic; near_if").split()[-1]
+    guest.check(f"ip link set {name} down")
+    before = netdev_genl.totals(guest)
+    assert min(before["rx_packets"], before["tx_packets"]) > 100, before
+    for queues in (1, 4, 2):
+        guest.check(f"ethtool -L {name} combined {queues}")
+        same(f"totals with {queues} queues to come", netdev_genl.totals(guest), before)
+    guest.check(f"ethtool -L {name} combined 1; ip link set {name} up; ready 1500")
+    after = netdev_genl.totals(guest)
+    fallen = {key: (value, after[key]) for key, value in before.items() if after[key] < value}
+    guest.check(f"ethtool -L {name} combined 2; ready 1500")
+    assert not fallen, fallen
 
 
 # Sections that the dump has to have: first and last register, and those of them that stand still.
