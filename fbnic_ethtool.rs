@@ -95,6 +95,7 @@ impl ethtool::Operations for FbnicNet {
         | ethtool::ETHTOOL_OP_NEEDS_RTNL_SRINGPARAM
         | ethtool::ETHTOOL_OP_NEEDS_RTNL_GLINK
         | ethtool::ETHTOOL_OP_NEEDS_RTNL_TEST;
+    const SOFTWARE_TX_TIMESTAMPS: bool = true;
     const SUPPORTED_COALESCE_PARAMS: u32 = ethtool::ETHTOOL_COALESCE_RX_USECS
         | ethtool::ETHTOOL_COALESCE_TX_USECS
         | ethtool::ETHTOOL_COALESCE_RX_MAX_FRAMES;

@@ -251,6 +251,10 @@ pub struct ModuleEeprom {
 pub trait Operations: netdevice::Operations {
     /// `ETHTOOL_OP_NEEDS_RTNL_*` bits.
     const OP_NEEDS_RTNL: u32 = 0;
+
+    /// Whether the driver calls [`SkBuff::tx_timestamp`](crate::net::skbuff::SkBuff::tx_timestamp) for
+    /// each packet it sends. User space is told.
+    const SOFTWARE_TX_TIMESTAMPS: bool = false;
     /// `ETHTOOL_COALESCE_*` bits a user may set.
     const SUPPORTED_COALESCE_PARAMS: u32 = 0;
     /// `ETHTOOL_RING_USE_*` bits a user may set.

@@ -512,6 +512,10 @@ impl RxBuff {
     #[inline(always)]
     pub fn frame(&mut self, heads: &mut Heads, program: Running<'_>) -> Result<Frame<'_>> {
         let first = self.pieces.first().ok_or(ENODATA)?;
+        if self.copy.is_some() {
+            // INVARIANT: `buff` describes the copy already.
+            return Ok(Frame(self));
+        }
         if self.has_pieces() {
             return self.frame_of_pieces(heads, program);
         }

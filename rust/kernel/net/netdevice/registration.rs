@@ -10,7 +10,11 @@ use core::{
     ops::Deref,
     ptr::{self, NonNull}, //
 };
-use kernel::{device, error::to_result, prelude::*};
+use kernel::{
+    device::{self, Bound},
+    error::to_result,
+    prelude::*, //
+};
 
 /// What a network device is made with.
 pub struct Config {
@@ -127,7 +131,7 @@ struct Allocation<T: Operations> {
 }
 
 impl<T: Operations> Allocation<T> {
-    fn new(parent: &device::Device, config: &Config) -> Result<Self> {
+    fn new(parent: &device::Device<Bound>, config: &Config) -> Result<Self> {
         // The kernel aligns the private area to 32 bytes.
         const { assert!(align_of::<Private<T>>() <= 32) };
         let queues = config.max_queues;
@@ -143,7 +147,7 @@ impl<T: Operations> Allocation<T> {
         Ok(this)
     }
 
-    fn configure(&self, parent: &device::Device, config: &Config) {
+    fn configure(&self, parent: &device::Device<Bound>, config: &Config) {
         let dev = self.dev.as_ptr();
         let all = config.features | config.fixed_features;
         // SAFETY: The device is new and nobody else knows it. `parent` outlives it, since the
@@ -163,6 +167,8 @@ impl<T: Operations> Allocation<T> {
                 .cast::<bindings::net_device__bindgen_ty_1__bindgen_ty_1>();
             type Fast = bindings::net_device__bindgen_ty_1__bindgen_ty_1;
             let flags = Fast::priv_flags_raw(fast);
+            // `SkBuff` takes packets for its own, pktgen would send one several times at once.
+            let flags = flags & !(bindings::netdev_priv_flags_IFF_TX_SKB_SHARING as usize);
             Fast::set_priv_flags_raw(
                 fast,
                 flags | bindings::netdev_priv_flags_IFF_UNICAST_FLT as usize,
@@ -236,7 +242,7 @@ impl<T: Operations> Registration<T> {
     ///
     /// `ENOMEM`, what `init` returns, or what `register_netdev` returns.
     pub fn new<I: PinInit<T, Error>>(
-        parent: &device::Device,
+        parent: &device::Device<Bound>,
         config: &Config,
         init: impl FnOnce(&NetDevice) -> Result<I>,
     ) -> Result<Self> {
