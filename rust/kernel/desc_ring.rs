@@ -17,7 +17,7 @@ use kernel::{
 /// Orders reads of DMA memory: what is read after the call is not older than what was read before.
 ///
 /// Applies to what [`DescRing`] reads and to what functions of the kernel read that are called after
-/// it. Nothing else in this crate looks at memory a device writes to.
+/// it. Who copies a frame that a device has written has to keep the compiler from doing so earlier.
 #[inline(always)]
 pub fn dma_rmb() {
     // x86 does not reorder reads with reads, and the compiler reorders neither volatile ones nor

@@ -26,7 +26,8 @@ use core::{
     marker::PhantomPinned,
     mem::{size_of, MaybeUninit},
     ptr::{self, NonNull},
-    slice, //
+    slice,
+    sync::atomic::{compiler_fence, Ordering}, //
 };
 use kernel::{error::to_result, prelude::*, types::Opaque};
 
@@ -534,6 +535,8 @@ impl RxBuff {
         let (offset, len) = (first.offset as usize, first.len as usize);
         let memory = heads.take(first.room).ok_or(ENOMEM)?;
         let start = memory.as_ptr();
+        // As for `copy_head`.
+        compiler_fence(Ordering::Acquire);
         // SAFETY: By the type invariants both ranges have the size.
         unsafe {
             let source = first.as_ptr().wrapping_add(offset);
@@ -584,6 +587,8 @@ impl RxBuff {
 /// `COPY` bytes at `source` must be readable, whatever `len` is, and as many at `target` writable.
 #[inline(always)]
 unsafe fn copy_head(source: *const u8, target: *mut u8, len: u32) -> u32 {
+    // Not before the completion was read, which says that the device has written the frame.
+    compiler_fence(Ordering::Acquire);
     // SAFETY: By the requirements of this function. The device may write to the source meanwhile; any
     // byte will do.
     unsafe {
