@@ -406,6 +406,17 @@ const TX_SIZES: [usize; 11] = [
     0x110ec,
 ];
 
+impl Drops {
+    fn add_queues(&mut self, queues: &[QueueStats<Counter>]) {
+        for queue in queues {
+            let over = queue.rde_pkt_cq_drop.total;
+            let over = over.wrapping_add(queue.rde_pkt_bdq_drop.total);
+            self.rx_over = self.rx_over.wrapping_add(over);
+            self.rx_errors = self.rx_errors.wrapping_add(queue.rde_pkt_err.total);
+        }
+    }
+}
+
 /// All counters of the adapter.
 #[derive(Zeroable)]
 pub(crate) struct HwCounters {
@@ -658,12 +669,16 @@ impl Fbnic {
                 drops.rx_missed = drops.rx_missed.wrapping_add(fifo.drop_frames.total);
             }
         }
-        for queue in &counters.queues {
-            let over = queue.rde_pkt_cq_drop.total;
-            let over = over.wrapping_add(queue.rde_pkt_bdq_drop.total);
-            drops.rx_over = drops.rx_over.wrapping_add(over);
-            drops.rx_errors = drops.rx_errors.wrapping_add(queue.rde_pkt_err.total);
-        }
+        drops.add_queues(&counters.queues);
+        drops
+    }
+
+    /// Packets that Rx queues from number `first` on have lost.
+    pub fn drops_beyond(&self, first: usize) -> Drops {
+        let counters = self.look_at_counters(|counters, csr| counters.update_queues(csr, false));
+
+        let mut drops = Drops::default();
+        drops.add_queues(counters.queues.get(first..).unwrap_or_default());
         drops
     }
 }

@@ -590,6 +590,9 @@ impl Operations for FbnicNet {
             total += queue.snapshot();
         }
         put_rx(rx, &total);
+        let lost = this.fbnic.drops_beyond(num_rx as usize);
+        rx.hw_drop_overruns = lost.rx_over;
+        rx.hw_drops = lost.rx_over.wrapping_add(lost.rx_errors);
         let mut total = TxSnapshot::default();
         for queue in (num_tx..MAX_TXQS.into()).filter_map(|queue| this.tx_total(queue)) {
             total += queue;

@@ -325,13 +325,7 @@ impl Context {
         let index = layout.vector();
         let irq = irqs.irq(index)?;
         let vector = queues.vector().clone();
-        let mut napi = Napi::new(
-            dev,
-            layout.napi.into(),
-            Some(irq),
-            vector.clone(),
-            queues,
-        )?;
+        let mut napi = Napi::new(dev, layout.napi.into(), Some(irq), vector.clone(), queues)?;
         let (handle, queues) = napi.split_mut().ok_or(EBUSY)?;
         queues.bind(dev, handle)?;
         for queue in layout.txqs() {

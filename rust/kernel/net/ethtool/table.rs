@@ -65,10 +65,7 @@ impl<T: Operations> Table<T> {
         supported_ring_params: T::SUPPORTED_RING_PARAMS,
         rxfh_max_num_contexts: T::RXFH_CONTEXTS,
         get_link: Some(bindings::ethtool_op_get_link),
-        get_ts_info: optional!(
-            T::SOFTWARE_TX_TIMESTAMPS,
-            bindings::ethtool_op_get_ts_info
-        ),
+        get_ts_info: optional!(T::SOFTWARE_TX_TIMESTAMPS, bindings::ethtool_op_get_ts_info),
         get_drvinfo: optional!(T::HAS_FW_VERSION, Self::get_drvinfo),
         get_link_ext_stats: optional!(T::HAS_LINK_DOWN_EVENTS, Self::get_link_ext_stats),
         get_coalesce: optional!(T::HAS_GET_COALESCE, Self::get_coalesce),
