@@ -167,8 +167,6 @@ impl<T: Operations> Allocation<T> {
                 .cast::<bindings::net_device__bindgen_ty_1__bindgen_ty_1>();
             type Fast = bindings::net_device__bindgen_ty_1__bindgen_ty_1;
             let flags = Fast::priv_flags_raw(fast);
-            // `SkBuff` takes packets for its own, pktgen would send one several times at once.
-            let flags = flags & !(bindings::netdev_priv_flags_IFF_TX_SKB_SHARING as usize);
             Fast::set_priv_flags_raw(
                 fast,
                 flags | bindings::netdev_priv_flags_IFF_UNICAST_FLT as usize,
