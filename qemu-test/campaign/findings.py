@@ -17,6 +17,8 @@ _HEADLINE = re.compile(
 )
 # Addresses, process numbers, times: what differs from one time to the next.
 _NOISE = re.compile(r"\b(0x)?[0-9a-f]{8,16}\b|\b(CPU|PID|pid)[:#= ]*\d+|\d+\.\d+s?\b|#\d+|task \S+:\d+|\b\d{2,}\b")
+# A module built outside of the kernel's tree names the kernel's headers by where they lie on this machine.
+_TREE = re.compile(r"(?<![\w/])/\S*?/(?=include/)")
 _FRAME = re.compile(r"^\s*(RIP: \d+:)?((\w[\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[(\w+)\])?")
 # What faddr2line says of a frame: the function and its place, after that those it was put into.
 _PLACE = re.compile(r"^(?: *\(inlined by\) )?\S+ at (\S+:\d+)", re.MULTILINE)
@@ -59,7 +61,7 @@ def findings(console: str) -> list[Finding]:
     heads = _heads(lines)
     found: dict[Finding, None] = {}
     for head, following in zip(heads, [*heads, len(lines)][1:], strict=True):
-        headline = _NOISE.sub("*", lines[head]).strip()[:160]
+        headline = _NOISE.sub("*", _TREE.sub("", lines[head])).strip()[:160]
         found[finding(headline, lines[head + 1 : min(following, head + _REPORT)])] = None
     return list(found)
 

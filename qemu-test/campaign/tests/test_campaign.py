@@ -40,6 +40,10 @@ class Findings(unittest.TestCase):
         self.assertEqual([finding.frames for finding in found], [("poll", "irq")])
         self.assertEqual(found[0].offsets, ("poll+0x123/0x400", "irq+0x4/0x10"))
 
+    def test_where_the_kernel_tree_lies_is_not_told(self) -> None:
+        (found,) = findings("WARNING: /some/where/linux/include/net/helpers.h:297 at f+0x1/0x2 [fbnic]\n")
+        self.assertEqual(found.headline, "WARNING: include/net/helpers.h:* at f+0x1/0x2 [fbnic]")
+
     def test_another_place_is_another_finding(self) -> None:
         self.assertEqual(len(findings(CONSOLE + CONSOLE.replace("poll", "clean"))), 2)
 
