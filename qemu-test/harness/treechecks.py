@@ -17,9 +17,11 @@ SOURCES = ("Kbuild", "Kconfig", "*.rs", "*.c", "*.h", "*.awk", "bindgen_paramete
 
 # A small configuration in which the driver can be chosen, besides the architecture's own.
 GATES = {"64BIT": "y", "PCI": "y", "PCI_MSI": "y", "NET": "y", "RUST": "y", "MAX_SKB_FRAGS": "17"}
+GATES |= {"BPF_SYSCALL": "y", "HWMON": "y"}
 PLACE = {"MODULES": "y", "INET": "y", "NETDEVICES": "y", "ETHERNET": "y", "NET_VENDOR_META": "y", "FBNIC": "m"}
 # Each of these alone makes the choice impossible.
 CLOSED = {"64BIT": "n", "PCI_MSI": "n", "NET": "n", "RUST": "n", "MAX_SKB_FRAGS": "22"}
+CLOSED |= {"BPF_SYSCALL": "n", "HWMON": "n"}
 SELECTED = ("NET_DEVLINK", "PAGE_POOL", "PCS_XPCS", "PHYLINK")
 
 
