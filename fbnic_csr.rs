@@ -12,7 +12,10 @@
 //! and `const fn` offsets where the index is only known at run time.
 
 use kernel::{
-    device::Bound,
+    device::{
+        Bound,
+        Device, //
+    },
     io::{
         IoBase,
         Region, //
@@ -21,6 +24,7 @@ use kernel::{
     pci,
     prelude::*,
     sync::{
+        aref::ARef,
         Arc,
         SpinLockIrq, //
     }, //
@@ -84,6 +88,8 @@ pub struct Csr {
     bar4: DetachableBar<FW_WINDOW_SIZE>,
     #[pin]
     hook: SpinLockIrq<Option<Arc<dyn DetachHook>>>,
+    /// For messages.
+    pdev: ARef<pci::Device>,
 }
 
 impl Csr {
@@ -97,6 +103,7 @@ impl Csr {
             bar0: DetachableBar::map(pdev, BAR_CSR, c"fbnic")?,
             bar4: DetachableBar::map(pdev, BAR_FW, c"fbnic")?,
             hook <- new_spinlock_irq!(None),
+            pdev: pdev.into(),
         })
     }
 
@@ -161,7 +168,7 @@ impl Csr {
     pub fn fw_read32(&self, offset: usize) -> u32 {
         let value = self.bar4.read32(offset);
         if value == !0 && self.bar4.is_attached() && self.bar4.read32(FW_ZERO_REG) == !0 {
-            self.detach();
+            self.give_up();
         }
         value
     }
@@ -186,22 +193,34 @@ impl Csr {
     #[inline(never)]
     fn check_csr_present(&self) {
         if self.bar0.is_attached() && self.bar0.read32(MASTER_SPARE_0) == !0 {
-            self.detach();
+            self.give_up();
         }
     }
 
-    /// Cuts off both BARs and calls the hook, if the device was not detached already.
-    pub fn detach(&self) {
+    /// Does what [`Csr::detach`] does with a device that has vanished, or does not do what it is told.
+    pub fn give_up(&self) {
+        if self.detach() {
+            let dev: &Device = self.pdev.as_ref();
+            dev_err!(
+                dev,
+                "Device is gone: register access is disabled until it is reset\n"
+            );
+        }
+    }
+
+    /// Cuts off both BARs and calls the hook. Returns whether the device was attached.
+    pub fn detach(&self) -> bool {
         // The lock makes one of several callers that notice at the same time the first.
         let hook = self.hook.lock();
         if !self.bar0.is_attached() {
-            return;
+            return false;
         }
         self.bar0.detach();
         self.bar4.detach();
         if let Some(hook) = &*hook {
             hook.detached();
         }
+        true
     }
 
     /// Allows access again, after the device was reset or powered up.

@@ -130,7 +130,7 @@ impl Fbnic {
     /// Gives up a device that has vanished, or does not do what it is told: nothing is asked of it, and
     /// it is kept off memory, until it is reset. Any context.
     pub fn give_up(&self) {
-        self.csr.detach();
+        self.csr.give_up();
         self.stop_dma();
     }
 

@@ -734,11 +734,6 @@ impl Netdev {
         self.0.detach();
     }
 
-    /// Returns whether the stack believes the device to be there. Any context.
-    pub(crate) fn is_present(&self) -> bool {
-        self.0.is_present()
-    }
-
     /// Returns whether the interface is up.
     pub(crate) fn is_running(&self) -> bool {
         self.0.is_running()

@@ -471,33 +471,29 @@ struct Hook {
 
 /// What the registers call when access to them ends.
 struct Detach {
-    fbnic: Arc<Fbnic>,
     netdev: Arc<Netdev>,
 }
 
 impl DetachHook for Detach {
     fn detached(&self) {
-        // Who ends access on purpose has taken the network device down before.
-        if self.netdev.is_present() {
-            dev_err!(
-                self.fbnic.dev(),
-                "Device is gone: register access is disabled until it is reset\n"
-            );
-            self.netdev.detach();
-        }
+        self.netdev.detach();
     }
 }
 
 impl Hook {
     fn new(fbnic: Arc<Fbnic>, netdev: Arc<Netdev>) -> Result<Self> {
-        let detach = Detach {
-            fbnic: fbnic.clone(),
-            netdev,
-        };
+        let detach = Arc::new(
+            Detach {
+                netdev: netdev.clone(),
+            },
+            GFP_KERNEL,
+        )?;
 
-        fbnic
-            .csr
-            .set_detach_hook(Some(Arc::new(detach, GFP_KERNEL)?));
+        fbnic.csr.set_detach_hook(Some(detach));
+        if !fbnic.csr.is_present() {
+            // It has vanished since the network device is known, when nobody was told.
+            netdev.detach();
+        }
         Ok(Self { fbnic })
     }
 }

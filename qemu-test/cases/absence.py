@@ -55,6 +55,21 @@ def lost_interrupt_in_init_failure_mode(guest: Guest) -> None:
     guest.check("fbnic_unbind && fbnic_bind && ready 1500", 60)
 
 
+@case(rows=(3, 6))
+def lost_in_init_failure_mode(guest: Guest) -> None:
+    """Without a network device, too, it is said that the device has gone, and removal works."""
+    guest.check("is_loaded || load_fbnic; fbnic_unbind")
+    with guest.fault("config_read", offset=DSN_LOW, value=0), guest.fault("config_read", offset=DSN_HIGH, value=0):
+        guest.check("fbnic_bind && ! near_if; dmesg -C")
+    with guest.fault("unplugged", config=True):
+        guest.run("cat /sys/class/hwmon/hwmon*/temp1_input", 30)
+        said = guest.check("dmesg | grep -ci 'device is gone\\|failed read'; true").strip()
+        same("times it was said", said, "1")
+        guest.check("fbnic_unbind", 30)
+    guest.check("fbnic_bind && ready 1500", 60)
+    traffic.ping(guest, 56)
+
+
 @case(rows=(3, 9))
 def dead_firmware(guest: Guest) -> None:
     """Firmware that takes nothing from the mailbox fails the probe, in time and without a trace."""
