@@ -662,6 +662,7 @@ impl Netdev {
             fixed_features: features::NTUPLE,
             gso_partial_features: GSO_PARTIAL_FEATURES,
             xdp_features: xdp::features::BASIC | xdp::features::RX_SG,
+            netmem_tx: true,
             mtu: (MIN_MTU, MAX_MTU),
             hds_thresh: fbnic_txrx::HDS_THRESH_DEFAULT,
             ethtool_ops: ethtool::Table::<FbnicNet>::OPS,

@@ -52,6 +52,15 @@ def every_frame_in(guest: Guest) -> None:
     _frames(guest, "in")
 
 
+@case(rows=(16,), kernels=("stock", "checked"))
+def device_memory_out(guest: Guest) -> None:
+    """Data in memory that a device has exported, which the processor never sees, leaves unchanged."""
+    for mtu in (1500, 9000):
+        guest.check(f"ready {mtu}")
+        print(guest.check(f'/guest/files/frames devmem "$(near_if)" $FAR4 4949 {mtu}', 120).strip())
+    guest.check("ready 1500")
+
+
 def mirrored(guest: Guest, lengths: str) -> None:
     """Puts frames on the cable, which a mirror in the guest sends back: all have to come unchanged.
 

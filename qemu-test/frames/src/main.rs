@@ -6,6 +6,7 @@
 //!        frames xdp INTERFACE TURNS PROGRAM...
 //!        frames napi INTERFACE QUEUES
 //!        frames watch INTERFACE
+//!        frames devmem INTERFACE FAR_ADDRESS PORT [SEED]
 //!
 //! LENGTHS is the longest frame, or FIRST-LAST. Without FIRST it is 60 bytes.
 //!
@@ -35,19 +36,26 @@
 //!
 //! `watch` reads every frame of an interface, in both directions, until a minute has passed without one.
 //! While it has not read a frame that is being sent, the driver has to share the frame's data with it.
+//!
+//! `devmem` sends from memory that a device has exported, through a connection of INTERFACE to the
+//! namespace `far`, and compares what arrives there.
 
+mod device_memory;
 mod kinds;
+mod netlink;
 mod packet_socket;
 mod port;
 mod program;
 mod xdp_socket;
 
+use device_memory::Binding;
 use fastrand::Rng;
 use packet_socket::{enter_namespace, PacketSocket};
 use port::{Port, Wire};
 use program::Program;
 use std::collections::HashMap;
-use std::io::BufRead;
+use std::io::{BufRead, Read};
+use std::net::{TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -64,6 +72,9 @@ const MIRROR_PATIENCE: Duration = Duration::from_secs(60);
 const OFFLOAD_HEADER: usize = 10;
 /// How long a program stays attached when they take turns.
 const TURN: Duration = Duration::from_millis(5);
+/// How much memory is exported, in bytes, and how many parts of it are sent.
+const DEVICE_MEMORY: usize = 64 << 10;
+const DEVICE_PARTS: usize = 60;
 /// Reports of single frames before the rest is only counted.
 const REPORTS: usize = 10;
 
@@ -88,6 +99,9 @@ fn run() -> Result<Tally, Error> {
     match words.as_slice() {
         ["mirror", interface] => mirror(interface),
         ["watch", interface] => watch(interface),
+        ["devmem", interface, far, port, seed @ ..] => {
+            devmem(interface, (*far, port.parse()?), seed)
+        }
         ["send", interface] => send(interface),
         ["xdp", interface, turns, programs @ ..] => attach(interface, turns.parse()?, programs),
         ["napi", interface, queues] => napi(interface, queues.parse()?),
@@ -177,6 +191,59 @@ fn watch(interface: &str) -> Result<Tally, Error> {
     while socket.receive()?.is_some() {
         tally.sent += 1;
         tally.same += 1;
+    }
+    Ok(tally)
+}
+
+/// Sends parts of exported memory and compares what arrives; counts parts.
+fn devmem(interface: &str, far: (&str, u16), seed: &[&str]) -> Result<Tally, Error> {
+    let mut rng = Rng::with_seed(seed.first().map_or(Ok(1), |word| word.parse())?);
+    let memory: Vec<u8> = std::iter::repeat_with(|| rng.u8(..))
+        .take(DEVICE_MEMORY)
+        .collect();
+    let parts: Vec<(usize, usize)> = std::iter::repeat_with(|| {
+        let offset = rng.usize(..DEVICE_MEMORY);
+        (offset, rng.usize(1..=DEVICE_MEMORY - offset))
+    })
+    .take(DEVICE_PARTS)
+    .collect();
+
+    let binding = Binding::new(interface, &memory)?;
+    // A thread is in a namespace of its own. The other end has to listen before anybody connects.
+    let (listening, is_listening) = std::sync::mpsc::channel();
+    let address = (far.0.to_string(), far.1);
+    let listener = std::thread::spawn(move || -> Result<Vec<u8>, String> {
+        let mut received = Vec::new();
+        let mut receive = || -> Result<(), Error> {
+            enter_namespace("far")?;
+            let listener = TcpListener::bind((address.0.as_str(), address.1))?;
+            listening.send(())?;
+            listener.accept()?.0.read_to_end(&mut received)?;
+            Ok(())
+        };
+        receive().map_err(|error| format!("the far end: {error}"))?;
+        Ok(received)
+    });
+    let mut stream = None;
+    if is_listening.recv().is_ok() {
+        let near = TcpStream::connect(far)?;
+        binding.send(&near, &parts)?;
+        stream = Some(near);
+    }
+    drop(stream);
+    let received = listener.join().map_err(|_| "the far end panicked")??;
+
+    let mut tally = Tally {
+        sent: parts.len(),
+        ..Tally::default()
+    };
+    let mut rest = received.as_slice();
+    for (offset, length) in parts {
+        let Some((part, others)) = rest.split_at_checked(length) else {
+            break;
+        };
+        tally.same += usize::from(memory.get(offset..offset + length) == Some(part));
+        rest = others;
     }
     Ok(tally)
 }

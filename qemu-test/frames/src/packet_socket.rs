@@ -227,7 +227,17 @@ pub fn enter_namespace(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn set<T>(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+/// Sets an option of a socket.
+///
+/// # Errors
+///
+/// Those of setsockopt(2).
+pub fn set<T>(
+    fd: &impl AsRawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     // SAFETY: pointer and length are those of `value`; the kernel only reads it.
     check(unsafe {
         libc::setsockopt(
@@ -241,7 +251,12 @@ fn set<T>(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: &T) -> io:
     Ok(())
 }
 
-fn check(result: libc::c_int) -> io::Result<RawFd> {
+/// What a system call has returned, or why it failed.
+///
+/// # Errors
+///
+/// The last one of this thread.
+pub fn check(result: libc::c_int) -> io::Result<RawFd> {
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {

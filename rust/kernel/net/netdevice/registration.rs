@@ -30,6 +30,8 @@ pub struct Config {
     pub gso_partial_features: u64,
     /// What the device can do for XDP, bits of [`xdp::features`](crate::net::xdp::features).
     pub xdp_features: u32,
+    /// Packets may have data in memory of another device, which [`tx_ring`](crate::net::tx_ring) can do.
+    pub netmem_tx: bool,
     /// The smallest and the largest MTU, in bytes.
     pub mtu: (u32, u32),
     /// Frames up to this many bytes are not split into header and payload.
@@ -171,6 +173,13 @@ impl<T: Operations> Allocation<T> {
                 fast,
                 flags | bindings::netdev_priv_flags_IFF_UNICAST_FLT as usize,
             );
+            let netmem_tx = if config.netmem_tx {
+                bindings::netmem_tx_mode_NETMEM_TX_DMA
+            } else {
+                bindings::netmem_tx_mode_NETMEM_TX_NONE
+            };
+            // CAST: The bit field holds two bits.
+            Fast::set_netmem_tx_raw(fast, netmem_tx as usize);
 
             (*dev).gso_partial_features = config.gso_partial_features;
             (*dev).features |= all;
