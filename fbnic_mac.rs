@@ -105,6 +105,8 @@ impl LinkSettings {
         let fec = match (aui, caps.link_fec) {
             (Aui::Gaui25 | Aui::Laui2, 1) => Fec::Off,
             (Aui::Gaui25 | Aui::Laui2, 3) => Fec::Baser,
+            // Nothing is known to correct errors of.
+            (Aui::Unknown, _) => Fec::Off,
             // The modes that carry two bits per symbol do not work without RS.
             _ => Fec::Rs,
         };
