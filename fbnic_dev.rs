@@ -51,8 +51,9 @@ pub struct PciParams {
 #[must_use]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServiceReport {
-    /// The firmware had crashed or was restarted; the port has been taken again.
-    pub firmware_recovered: bool,
+    /// The firmware has crashed or was restarted, and takes messages again: the crash is to be reported,
+    /// then [`Fbnic::fw_recover`] to be called.
+    pub firmware_crashed: bool,
     /// The BMC's wishes have changed: [`Fbnic::set_rx_mode`] is to be called.
     pub rx_mode_stale: bool,
 }
@@ -153,12 +154,12 @@ impl Fbnic {
         }
         self.update_counters32();
         self.check_pause_storm();
-        let firmware_recovered = self.fw_check_health() == FwHealth::Recovered;
-        if firmware_recovered {
+        let firmware_crashed = self.fw_check_health() == FwHealth::Crashed;
+        if firmware_crashed {
             self.rpc_rewrite();
         }
         ServiceReport {
-            firmware_recovered,
+            firmware_crashed,
             rx_mode_stale: self.rpc_service(),
         }
     }

@@ -222,7 +222,7 @@ impl FbnicDevlink {
         self.devlink.lock()
     }
 
-    /// Reports that the firmware has crashed and works again. Sleeps.
+    /// Reports that the firmware has crashed and takes messages again. Sleeps, up to a minute for a dump.
     pub(crate) fn firmware_crashed(&self) {
         self.firmware.report(c"Firmware crash detected!");
         self.otp_check(c"error detected after firmware recovery");

@@ -663,8 +663,9 @@ impl Fbnic {
 pub enum FwHealth {
     /// Nothing to report.
     Good,
-    /// The firmware has crashed or was restarted; the port has been taken again.
-    Recovered,
+    /// The firmware has crashed or was restarted, and has read what it had been sent: the port is to be
+    /// taken again.
+    Crashed,
 }
 
 /// Ownership of the port, and the firmware's health.
@@ -731,7 +732,8 @@ impl Fbnic {
         let _ = inner.send(&self.csr, &OwnershipReq { take: false });
     }
 
-    /// Once a second: asks for a sign of life every 10 s and takes the port again after a crash.
+    /// Once a second: asks for a sign of life every 10 s, and says whether there was a crash that the
+    /// port was not taken again after.
     pub(crate) fn fw_check_health(&self) -> FwHealth {
         let mut inner = self.fw.inner.lock();
         // Firmware that is too old to talk to cannot be asked, nor be recovered.
@@ -741,15 +743,23 @@ impl Fbnic {
         self.fw_check_heartbeat(&mut inner);
         // After a crash the mailbox drains first: the new firmware still reads what was sent.
         let drained = inner.mailbox.as_ref().is_some_and(Mailbox::tx_is_empty);
-        if !inner.state.heartbeat.is_lost() || !drained {
-            return FwHealth::Good;
+        if inner.state.heartbeat.is_lost() && drained {
+            FwHealth::Crashed
+        } else {
+            FwHealth::Good
         }
-        match self.fw_claim(&mut inner) {
-            Ok(()) => FwHealth::Recovered,
-            Err(error) => {
-                dev_err!(self.dev(), "firmware recovery failed: {:?}\n", error);
-                FwHealth::Good
-            }
+    }
+
+    /// Takes the port again after a crash, unless somebody else has meanwhile. Process context.
+    ///
+    /// The firmware may throw away what it kept of the crash, which is to be fetched before.
+    pub(crate) fn fw_recover(&self) {
+        let mut inner = self.fw.inner.lock();
+        if !inner.state.heartbeat.is_lost() {
+            return;
+        }
+        if let Err(error) = self.fw_claim(&mut inner) {
+            dev_err!(self.dev(), "firmware recovery failed: {:?}\n", error);
         }
     }
 

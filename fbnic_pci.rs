@@ -519,22 +519,28 @@ impl PeriodicWork for Service {
         // Who holds RTNL may be waiting for the firmware.
         self.fbnic.fw_recover_lost_interrupt();
 
-        let firmware_recovered = {
+        let firmware_crashed = {
             let _rtnl = rtnl::lock();
             if self.netdev.is_running() {
                 self.netdev.link().recover_lost_interrupt();
             }
             let report = self.fbnic.service_tick();
-            if report.rx_mode_stale || report.firmware_recovered {
+            if report.rx_mode_stale || report.firmware_crashed {
                 self.netdev.refresh_rx_mode();
             }
             if self.netdev.carrier_ok() {
                 self.netdev.rescue_queues();
             }
-            report.firmware_recovered
+            report.firmware_crashed
         };
-        if firmware_recovered {
+        if firmware_crashed {
             self.devlink.firmware_crashed();
+
+            let _rtnl = rtnl::lock();
+            self.fbnic.fw_recover();
+            // The tables are as good as new only once the firmware is ready.
+            self.fbnic.rpc_rewrite();
+            self.netdev.refresh_rx_mode();
         }
         Some(SERVICE_PERIOD)
     }

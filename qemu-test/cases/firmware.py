@@ -437,6 +437,21 @@ def firmware_restarts(guest: Guest) -> None:
 
 
 @case(rows=(10,))
+def crash_is_read_first(guest: Guest) -> None:
+    """What firmware has kept of a crash is fetched before it is told that the host is there, which may end it."""
+    guest.check('ready 1500; devlink health dump clear pci/"$(fbnic_slot)" reporter fw')
+    time.sleep(max(0, 25 - _uptime(guest)))
+    guest.check("ip link set $(near_if) down; ready 1500")
+    with heartbeats_late_for_c(guest):
+        with guest.fault("fw_delay", message=COREDUMP_INFO, ms=4000) as fault:
+            guest.do("fw_restart", tcam=True)
+            _wait("no dump was asked for", 40, lambda: guest.struck(fault))
+            same("the port is taken during the dump", guest.fw_host()["owned"], False)
+        _wait("the port has no owner", 15, lambda: guest.fw_host()["owned"])
+    traffic.ping(guest, 56)
+
+
+@case(rows=(10,))
 def heartbeat_lost(guest: Guest) -> None:
     """Firmware that takes nothing for a while is reported once it is back, and traffic goes on."""
     guest.check("ready 1500")
