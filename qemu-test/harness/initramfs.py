@@ -22,7 +22,7 @@ def build(output: Path, archives: list[Path], modules: dict[str, Path], files: l
     unpacks concatenated archives one after the other, so `archives` come first, copied as they are.
     /guest/modules has the extra modules, and for each of them a list of what it needs, itself last.
     """
-    with tempfile.TemporaryDirectory(prefix="fbnic-overlay-") as name:
+    with tempfile.TemporaryDirectory(prefix="fbnic-overlay-", dir=output.parent) as name:
         root = Path(name)
         shutil.copytree(paths.GUEST, root / "guest")
         shutil.move(root / "guest" / "init", root / "init")

@@ -69,7 +69,8 @@ class Guest(Control):
         self.emulator: subprocess.Popen | None = None
         self.qemu: subprocess.Popen | None = None
         self.agent: Agent | None = None
-        self._directory = Path(tempfile.mkdtemp(prefix="fbnic-vm-"))
+        # The sandbox's own tmpfs, which ends with it: a run that is killed leaves no guest's files behind.
+        self._directory = Path(tempfile.mkdtemp(prefix="fbnic-vm-", dir="/run"))
         self.control_path = self._directory / "control"
         self._logs: list = []
 

@@ -28,7 +28,8 @@ mount --rbind /dev "$root/dev"
 mount --rbind /sys "$root/sys"
 mount -t proc proc "$root/proc"
 # make names its job server after its process number, which is a small one in here and would be the
-# same for two sandboxes that share /tmp: MAKE_TMPDIR points it at this folder of our own.
+# same for two sandboxes that share /tmp: MAKE_TMPDIR points it at this folder of our own. The files
+# of the guests are here, too.
 mount -t tmpfs tmpfs "$root/run"
 for path in /tmp "$project" "$cache"; do
 	mkdir -p "$root$path"
