@@ -105,4 +105,9 @@ def _parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        # The guests, which other threads have, end with the sandbox that ends with this process.
+        print("fuzz: interrupted; --save has kept what its last line about progress says", file=sys.stderr)
+        sys.exit(130)

@@ -440,6 +440,9 @@ def main() -> int:
     except (GuestError, ControlError) as error:
         print(f"soak: {error}\n--- the console ended with:\n{guest.console.tail()}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"soak: interrupted, SEED={options.seed}", file=sys.stderr)
+        return 130
     print(f"clean: {summary}")
     return 0
 
