@@ -7,6 +7,9 @@
 # needs, makes it the root, and runs the command.
 set -euo pipefail
 
+# The lock of the cache belongs to the process outside, see sandbox.
+exec 8>&-
+
 root=$1 directory=$2 project=$3 cache=$4
 shift 4
 

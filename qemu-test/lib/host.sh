@@ -120,9 +120,14 @@ update_kernel() {
 	fi
 }
 
+# remove_all: the files of the locks go last, because whoever finds none begins to prepare the cache.
 remove_all() {
+	local path
 	say "removing $PREFIX"
-	remove_tree "$SANDBOX.tmp"
-	remove_tree "$SANDBOX"
-	remove_tree "$PREFIX"
+	shopt -s dotglob nullglob
+	for path in "$PREFIX"/*; do
+		[[ ${path##*/} == lock* ]] || remove_tree "$path"
+	done
+	rm -f "$PREFIX"/lock*
+	rmdir "$PREFIX" 2>/dev/null || true
 }
