@@ -12,7 +12,7 @@ TEST := qemu-test
 SANDBOX := $(TEST)/sandbox
 
 .DEFAULT_GOAL := all
-.PHONY: all modules emulator setup update run test unit mutate soak selftest fuzz bench shell help clean distclean
+.PHONY: all modules emulator setup update run test unit mutate soak selftest fuzz bench help clean distclean
 
 all: modules
 
