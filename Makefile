@@ -51,7 +51,6 @@ fuzz:
 	@$(TEST)/fuzz $(FUZZ)
 
 bench:
-	@$(TEST)/build module emulator
 	@bench/bench $(BENCH)
 
 clean:

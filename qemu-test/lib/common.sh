@@ -54,6 +54,16 @@ PREFIX=$FBNIC_CACHE/v1
 SANDBOX=$PREFIX/sandbox
 STEPS=$PREFIX/steps
 
+# only_help ARGUMENT...: whether the user wants to be told the options and no more, for which nothing
+# need be built. Without a sandbox there is no Python to tell them: then the head of the script is shown.
+only_help() {
+	[ $# = 1 ] && [[ $1 == --help || $1 == -h ]] || return 1
+	[ ! -x "$SANDBOX/usr/bin/bash" ] || return 0
+	sed -n '4,/^[^#]/{ s/^#$//p; s/^# //p }' "$0"
+	printf '\nAll options are told once there is a sandbox; make setup prepares it.\n'
+	exit 0
+}
+
 # commit_of_tree: prints the commit, and whether anything but the documentation, which holds results,
 # differs from it.
 commit_of_tree() {
