@@ -28,15 +28,21 @@ SELECTED = ("NET_DEVLINK", "PAGE_POOL", "PCS_XPCS", "PHYLINK")
 def external_build() -> None:
     """`make KDIR=` compiles the module in a copy of its sources, with no warning of any tool.
 
-    A copy that compiled cleanly stays, so that a repeated run compiles only what has changed.
+    A copy that compiled cleanly stays, so that a repeated run compiles only what has changed. In one that
+    was interrupted there may be objects whose warnings nobody has seen.
     """
     copy = paths.PROJECT / "build" / "module-check"
+    unjudged = copy / ".unjudged"
+    if unjudged.exists():
+        shutil.rmtree(copy)
     scripts = (f"qemu-test/lib/{name}.sh" for name in ("common", "kernel", "debug-kernel"))
     synchronise(copy, *SOURCES, "Makefile", "qemu-test/build", *scripts)
+    unjudged.touch()
     result = call(["make", "--no-print-directory", f"KDIR={KBUILD}", f"CC={CC}", "-j2"], copy)
     (paths.LOGS / "kernel-build.log").write_text(result.stdout)
     _accept(result.returncode, result.stdout, copy)
     assert (copy / "fbnic.ko").exists(), "no fbnic.ko came out"
+    unjudged.unlink()
 
 
 def in_tree_build() -> None:
