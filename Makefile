@@ -77,7 +77,7 @@ help:
 	'                  BENCH="--help" tells its options' \
 	'make emulator     build fbnic-emu, the emulated NIC' \
 	'make setup        only prepare the cache: sandbox, kernel tree, C driver, guest' \
-	'make update       prepare it anew from what the Debian archive has now' \
+	'make update       prepare it anew if the Debian archive has a newer kernel of the series' \
 	'make clean        delete what was built in this tree' \
 	'make distclean    delete the cache as well (sandbox and kernel tree)' \
 	'' \

@@ -20,6 +20,10 @@ that is a file name of the host with a slash in it runs that file, and one that 
 goes to the control socket of fbnic-emu. The exit status is that of the
 first command that failed, 3 when the console shows trouble, 4 when the guest dies or hangs.
 
+The kernel is Debian's own; KERNEL=checked gives it all checks that it offers, and KERNEL=debug takes one
+built with KASAN, UBSAN, lockdep and kmemleak, once `make KERNEL=debug` has prepared it. DRIVER= and ACCEL=
+are what --driver and --accel are by default.
+
 examples:
   qemu-test/boot --driver c load_fbnic cable_up 'ethtool -i "$(near_if)"' unload_fbnic
   qemu-test/boot --ko mine=/tmp/fbnic.ko --driver mine ./my-test.sh
@@ -52,7 +56,7 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="qemu-test/boot",
-        description="Boots the stock kernel with the emulated NIC and runs commands in the guest.",
+        description="Boots a kernel with the emulated NIC and runs commands in the guest.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -2,7 +2,7 @@
 #
 # The steps that run on the host itself, before there is a sandbox. To be sourced by setup.
 
-readonly NEEDED_GB=6
+readonly NEEDED_GB=7
 
 # check_programs PROGRAM...
 check_programs() {
