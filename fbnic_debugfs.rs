@@ -10,6 +10,13 @@
 //! | `fw_log` | what the firmware logged, the oldest entry first |
 //! | `fw_self_test` | reading sends a test message to the firmware and says what became of it |
 //! | `pcie_stats` | requests of the device, and what they waited for |
+//! | `mac_addr` | the classifier's Ethernet addresses, entry by entry |
+//! | `tce_tcam` | those of them whose frames go to the BMC when they are sent |
+//! | `act_tcam` | the classifier's actions |
+//! | `ip_src`, `ip_dst` | the IP addresses that rules name |
+//! | `ipo_src`, `ipo_dst` | the same in the outer header of a tunnel |
+//!
+//! All but `fw_self_test` are those of the upstream driver, and so is what is in them.
 
 use kernel::{
     alloc::KBox,
@@ -38,6 +45,20 @@ pub(crate) struct Debugfs {
     fw_self_test: File<Arc<Fbnic>>,
     #[pin]
     pcie_stats: File<Arc<Fbnic>>,
+    #[pin]
+    mac_addr: File<Arc<Fbnic>>,
+    #[pin]
+    tce_tcam: File<Arc<Fbnic>>,
+    #[pin]
+    act_tcam: File<Arc<Fbnic>>,
+    #[pin]
+    ip_src: File<Arc<Fbnic>>,
+    #[pin]
+    ip_dst: File<Arc<Fbnic>>,
+    #[pin]
+    ipo_src: File<Arc<Fbnic>>,
+    #[pin]
+    ipo_dst: File<Arc<Fbnic>>,
     _dir: Dir,
 }
 
@@ -56,11 +77,25 @@ impl Debugfs {
                 fw_self_test <-
                     dir.read_callback_file(c"fw_self_test", fbnic.clone(), &show_self_test),
                 pcie_stats <- dir.read_callback_file(c"pcie_stats", fbnic.clone(), &show_pcie),
+                mac_addr <- dir.read_callback_file(c"mac_addr", fbnic.clone(), &show_macs),
+                tce_tcam <- dir.read_callback_file(c"tce_tcam", fbnic.clone(), &show_tce),
+                act_tcam <- dir.read_callback_file(c"act_tcam", fbnic.clone(), &show_actions),
+                ip_src <- dir.read_callback_file(c"ip_src", fbnic.clone(), &show_ips::<0>),
+                ip_dst <- dir.read_callback_file(c"ip_dst", fbnic.clone(), &show_ips::<1>),
+                ipo_src <- dir.read_callback_file(c"ipo_src", fbnic.clone(), &show_ips::<2>),
+                ipo_dst <- dir.read_callback_file(c"ipo_dst", fbnic.clone(), &show_ips::<3>),
                 _dir: dir.clone(),
             }),
             GFP_KERNEL,
         )
     }
+}
+
+/// Writes the names of columns, and dashes below them: as many as the upstream driver, which counts the
+/// end of the line.
+pub(crate) fn heading(out: &mut fmt::Formatter<'_>, names: &str) -> fmt::Result {
+    writeln!(out, "{names}")?;
+    writeln!(out, "{:-<1$}", "", names.len() + 1)
 }
 
 /// Milliseconds in a second, and so on.
@@ -116,4 +151,20 @@ fn show_pcie(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{name}: {value}")?;
     }
     Ok(())
+}
+
+fn show_macs(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fbnic.rpc_show_macs(out)
+}
+
+fn show_tce(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fbnic.rpc_show_tce(out)
+}
+
+fn show_actions(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fbnic.rpc_show_actions(out)
+}
+
+fn show_ips<const TABLE: usize>(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fbnic.rpc_show_ips(out, TABLE)
 }

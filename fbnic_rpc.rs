@@ -31,6 +31,7 @@ use crate::{
 
 pub mod ntuple;
 pub mod rss;
+mod show;
 pub mod tcam;
 
 use ntuple::{

@@ -168,6 +168,16 @@ impl IpEntry {
     pub fn is_v6(&self) -> bool {
         self.is_v6
     }
+
+    /// The address, or the network's first.
+    pub fn value(&self) -> &[u8; 16] {
+        &self.value
+    }
+
+    /// Bits that are not compared.
+    pub fn ignored(&self) -> [u8; 16] {
+        self.mask.map(|byte| !byte)
+    }
 }
 
 /// A table of IP addresses. [`None`] is an unused entry.
@@ -312,6 +322,12 @@ impl Rule {
         } else {
             [self.src, self.dst, None, None]
         }
+    }
+
+    /// Whether the rule has to find `entry` in table `table` of IP addresses.
+    pub fn needs_ip(&self, table: usize, entry: &IpEntry) -> bool {
+        let address = self.addresses().get(table).copied().flatten();
+        address.map(IpEntry::canonical).as_ref() == Some(entry)
     }
 
     /// The rule as a user would write it.

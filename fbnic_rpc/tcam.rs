@@ -230,8 +230,14 @@ pub struct RxMode<'a> {
     pub broadcast: bool,
 }
 
-fn is_multicast(mac: &MacAddr) -> bool {
+/// Whether `mac` is that of a group, or of everybody.
+pub fn is_multicast(mac: &MacAddr) -> bool {
     mac[0] & 1 != 0
+}
+
+/// Whether `mac` is that of everybody.
+pub fn is_broadcast(mac: &MacAddr) -> bool {
+    *mac == BROADCAST_ADDR
 }
 
 /// [`is_multicast`], for iterators over references.
