@@ -16,22 +16,35 @@
 //! | `ip_src`, `ip_dst` | the IP addresses that rules name |
 //! | `ipo_src`, `ipo_dst` | the same in the outer header of a tunnel |
 //!
+//!
+//! While the interface is up there is a directory `nv.<vector>` for each NAPI context in it, with files for
+//! its rings, whose names end in the number of the queue set:
+//!
+//! | file | content: where driver and device are in the ring, and all descriptors of |
+//! |---|---|
+//! | `twq0.000` | what the stack sends |
+//! | `twq1.000` | what XDP programs send back |
+//! | `tcq.000` | completions of both |
+//! | `hpq.000`, `ppq.000` | pages for headers and for payload |
+//! | `rcq.000` | received frames |
+//!
 //! All but `fw_self_test` are those of the upstream driver, and so is what is in them.
 
 use kernel::{
     alloc::KBox,
     debugfs::{
-        Dir,
-        File, //
+        File,
+        Scope, //
     },
     fmt,
     prelude::*,
+    str::CString,
     sync::Arc, //
 };
 
 use crate::{
-    debugfs,
-    fbnic_dev::Fbnic, //
+    fbnic_dev::Fbnic,
+    fbnic_txrx::RingDump, //
 };
 
 /// The files of an adapter. They are removed on drop.
@@ -59,7 +72,6 @@ pub(crate) struct Debugfs {
     ipo_src: File<Arc<Fbnic>>,
     #[pin]
     ipo_dst: File<Arc<Fbnic>>,
-    _dir: Dir,
 }
 
 impl Debugfs {
@@ -69,7 +81,7 @@ impl Debugfs {
     ///
     /// `ENOMEM`; `ENODEV` if the module has no directory.
     pub(crate) fn new(fbnic: &Arc<Fbnic>) -> Result<Pin<KBox<Self>>> {
-        let dir = debugfs::subdir(fbnic.dev().name()).ok_or(ENODEV)?;
+        let dir = fbnic.debugfs.as_ref().ok_or(ENODEV)?;
         KBox::pin_init(
             pin_init!(Self {
                 fw_mbx <- dir.read_callback_file(c"fw_mbx", fbnic.clone(), &show_mailbox),
@@ -84,10 +96,41 @@ impl Debugfs {
                 ip_dst <- dir.read_callback_file(c"ip_dst", fbnic.clone(), &show_ips::<1>),
                 ipo_src <- dir.read_callback_file(c"ipo_src", fbnic.clone(), &show_ips::<2>),
                 ipo_dst <- dir.read_callback_file(c"ipo_dst", fbnic.clone(), &show_ips::<3>),
-                _dir: dir.clone(),
             }),
             GFP_KERNEL,
         )
+    }
+}
+
+/// The directory of a NAPI context with a file for each of its rings.
+///
+/// On drop they are removed, which waits for those who read, and only then are the rings let go. Who drops
+/// this may hold any lock, so reading takes none.
+pub(crate) struct RingFiles {
+    _dir: Pin<KBox<Scope<KVec<RingDump>>>>,
+}
+
+impl RingFiles {
+    /// Creates the files for interrupt vector `vector` of `fbnic`. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `ENODEV` if the adapter has no directory.
+    pub(crate) fn new(fbnic: &Fbnic, vector: u32, rings: KVec<RingDump>) -> Result<Self> {
+        let dir = fbnic.debugfs.as_ref().ok_or(ENODEV)?;
+        let name = CString::try_from_fmt(fmt!("nv.{vector:03}"))?;
+        let files = dir.scope(rings, &name, |rings, dir| {
+            for ring in rings {
+                let (kind, number) = ring.name();
+                // Without memory the file is missing, as with failures of debugfs itself.
+                if let Ok(name) = CString::try_from_fmt(fmt!("{kind}.{number:03}")) {
+                    dir.read_callback_file(&name, ring, &RingDump::show);
+                }
+            }
+        });
+        Ok(Self {
+            _dir: KBox::pin_init(files, GFP_KERNEL)?,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! The adapter: what all parts of the driver share.
 
 use kernel::{
+    debugfs::Dir,
     device::{
         Bound,
         Device, //
@@ -20,6 +21,7 @@ use kernel::{
 };
 
 use crate::{
+    debugfs,
     fbnic_csr::Csr,
     fbnic_fw::{
         Fw,
@@ -72,6 +74,8 @@ pub struct Fbnic {
     pub(crate) rpc: SpinLock<Rpc>,
     #[pin]
     pub(crate) counters: SpinLock<HwCounters>,
+    /// The directory in debugfs. [`None`] if the module has none.
+    pub(crate) debugfs: Option<Dir>,
     /// Registers.
     #[pin]
     pub csr: Csr,
@@ -93,6 +97,7 @@ impl Fbnic {
                 mac <- new_spinlock_irq!(Mac::new()),
                 rpc <- new_spinlock!(Rpc::new()),
                 counters <- new_spinlock!(HwCounters::new()),
+                debugfs: debugfs::subdir(pdev.as_ref().name()),
                 csr <- Csr::map(pdev),
                 params,
                 pdev: pdev.into(),

@@ -54,11 +54,13 @@ use crate::{
 mod completion;
 mod config;
 mod desc;
+mod dump;
 mod headers;
 mod layout;
 mod ring;
 mod rx;
 mod stats;
+mod text;
 mod tx;
 mod xdp_tx;
 
@@ -71,6 +73,7 @@ pub use config::{
     MAX_TXQS,
     RX_DESC_MIN, //
 };
+pub use dump::RingDump;
 pub use layout::VectorLayout;
 pub use ring::RingSize;
 pub use stats::{
@@ -113,6 +116,10 @@ impl QueueRegs {
     #[inline]
     fn offset(&self, reg: usize) -> usize {
         regs::queue_base(self.index.into()) + reg
+    }
+
+    fn read(&self, reg: usize) -> u32 {
+        self.fbnic.csr.read32(self.offset(reg))
     }
 
     #[inline]
@@ -386,6 +393,30 @@ impl NapiVector {
     /// Returns the interrupt vector.
     pub fn vector(&self) -> &Vector {
         &self.vector
+    }
+
+    /// Returns what it takes to show the rings, of which `layout` tells whose they are, in the order of
+    /// their queues.
+    ///
+    /// Process context. They have to be gone before the device is unbound.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn dumps(&self, layout: &VectorLayout) -> Result<KVec<RingDump>> {
+        let mut dumps = KVec::new();
+        let mut xdp = layout.xdp().map(|xdp| xdp.rxq);
+        for queue in &self.tx {
+            for dump in queue.dumps(xdp.take()) {
+                dumps.push(dump, GFP_KERNEL)?;
+            }
+        }
+        for queue in &self.rx {
+            for dump in queue.dumps() {
+                dumps.push(dump, GFP_KERNEL)?;
+            }
+        }
+        Ok(dumps)
     }
 
     /// Returns the numbers of the transmit triads.

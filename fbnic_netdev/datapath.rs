@@ -18,6 +18,7 @@ use kernel::{
 use super::FbnicNet;
 use crate::{
     fbnic_csr::intr,
+    fbnic_debugfs::RingFiles,
     fbnic_dev::Fbnic,
     fbnic_irq::{
         request_napi_irq,
@@ -98,8 +99,10 @@ impl Queues {
     }
 }
 
-/// A NAPI context with its interrupt. The interrupt goes first.
+/// A NAPI context with its interrupt. Fields are dropped in order: first those go who look at the queues,
+/// then the interrupt.
 struct Context {
+    _files: Option<RingFiles>,
     _irq: NapiIrq,
     vector: fbnic_txrx::Vector,
     napi: Napi<NapiVector>,
@@ -137,7 +140,8 @@ impl Datapath {
         } = queues;
         let mut contexts = KVec::with_capacity(vectors.len(), GFP_KERNEL)?;
         for (layout, queues) in vectors {
-            contexts.push(Context::new(dev, irqs, &layout, queues)?, GFP_KERNEL)?;
+            let context = Context::new(net, dev, irqs, &layout, queues)?;
+            contexts.push(context, GFP_KERNEL)?;
         }
         dev.set_real_num_queues(config.num_tx.into(), config.num_rx.into())?;
         Ok(Self {
@@ -317,6 +321,7 @@ impl Datapath {
 
 impl Context {
     fn new(
+        net: &FbnicNet,
         dev: &Locked<'_>,
         irqs: &Arc<IrqVectors>,
         layout: &VectorLayout,
@@ -328,6 +333,7 @@ impl Context {
         let mut napi = Napi::new(dev, layout.napi.into(), Some(irq), vector.clone(), queues)?;
         let (handle, queues) = napi.split_mut().ok_or(EBUSY)?;
         queues.bind(dev, handle)?;
+        let rings = queues.dumps(layout);
         for queue in layout.txqs() {
             napi.set_queue(dev, QueueType::Tx, queue.into())?;
         }
@@ -335,7 +341,10 @@ impl Context {
             napi.set_queue(dev, QueueType::Rx, queue.into())?;
         }
         let irq = request_napi_irq(irqs, index, layout.napi, dev.name(), napi.scheduler())?;
+        // Last, as in a context. Nothing depends on there being files to look at.
+        let files = rings.and_then(|rings| RingFiles::new(&net.fbnic, index, rings));
         Ok(Self {
+            _files: files.ok(),
             _irq: irq,
             vector,
             napi,

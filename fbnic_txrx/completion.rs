@@ -17,7 +17,8 @@ use super::ring::{
 };
 use crate::desc_ring::{
     dma_rmb,
-    DescRing, //
+    DescRing,
+    Observer, //
 };
 
 /// A ring of completions with the place where the next one will be.
@@ -42,6 +43,11 @@ impl CompletionRing {
     /// Returns the address of the ring as the device sees it.
     pub(super) fn dma_address(&self) -> u64 {
         self.desc.dma_address()
+    }
+
+    /// Returns what it takes to look at the completions from elsewhere.
+    pub(super) fn observer(&self) -> Observer {
+        self.desc.observer()
     }
 
     /// Returns the number of completions the ring holds.

@@ -9,7 +9,7 @@
 //! This file uses `core` only, so that it can be tested outside of the kernel.
 
 /// Bits of a descriptor, `HIGH` and `LOW` included.
-struct Field<const HIGH: u32, const LOW: u32>;
+pub(super) struct Field<const HIGH: u32, const LOW: u32>;
 
 impl<const HIGH: u32, const LOW: u32> Field<HIGH, LOW> {
     /// The largest value the field holds.
@@ -23,7 +23,7 @@ impl<const HIGH: u32, const LOW: u32> Field<HIGH, LOW> {
 
     /// Returns the field's value in `word`.
     #[inline(always)]
-    const fn get(word: u64) -> u64 {
+    pub(super) const fn get(word: u64) -> u64 {
         word >> LOW & Self::MAX
     }
 }

@@ -31,6 +31,11 @@ use super::{
         RcdMeta,
         BD_FRAG_SIZE, //
     },
+    dump::{
+        Indices,
+        Kind,
+        RingDump, //
+    },
     ring::{
         payload_end,
         RingSize,
@@ -449,6 +454,24 @@ impl RxQueue {
     /// Returns the number of the queue.
     pub(super) fn index(&self) -> u16 {
         self.queue().index()
+    }
+
+    /// Returns what shows the queue's rings.
+    pub(super) fn dumps(&self) -> [RingDump; 3] {
+        let Buffers {
+            hpq, ppq, stats, ..
+        } = &self.buffers;
+        let queue = || QueueRegs::new(&self.queue().fbnic, self.index());
+        let bdq = |kind, ring: &Bdq| {
+            let ring = Some((ring.desc.observer(), 0));
+            RingDump::new(kind, queue(), ring, Indices::Posted(stats.clone()))
+        };
+        let rcq = Some((self.rcq.observer(), self.index()));
+        [
+            bdq(Kind::Hpq, hpq),
+            bdq(Kind::Ppq, ppq),
+            RingDump::new(Kind::Rcq, queue(), rcq, Indices::Device),
+        ]
     }
 
     /// Announces the queue to the stack as polled by `napi`. Process context.

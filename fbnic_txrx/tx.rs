@@ -26,6 +26,11 @@ use super::{
         Tcd,
         Twd, //
     },
+    dump::{
+        Indices,
+        Kind,
+        RingDump, //
+    },
     headers,
     ring::RingSize,
     stats::{
@@ -33,7 +38,8 @@ use super::{
         TxStats, //
     },
     xdp_tx::XdpQueue,
-    QueueRegs, //
+    QueueRegs,
+    MAX_TXQS, //
 };
 use crate::{
     fbnic_csr::{
@@ -454,6 +460,32 @@ impl TxConsumer {
     /// Returns the number of the triad.
     pub(super) fn index(&self) -> u16 {
         self.queue.index()
+    }
+
+    /// Returns what shows the triad's rings. `xdp` is the receive queue that XDP frames are counted for.
+    pub(super) fn dumps(&self, xdp: Option<u16>) -> [RingDump; 3] {
+        let watch = self.ring.as_ref().map(Consumer::watch);
+        let queue = || QueueRegs::new(&self.queue.fbnic, self.index());
+        let sent = watch
+            .as_ref()
+            .map(|watch| (watch.descriptors(), self.index()));
+        let sent_back = self.xdp.as_ref().map(XdpQueue::observer);
+        let indices = watch.map_or(Indices::Device, Indices::Sent);
+        [
+            RingDump::new(Kind::Twq0, queue(), sent, indices),
+            RingDump::new(
+                Kind::Twq1,
+                queue(),
+                sent_back.zip(xdp.map(|rxq| MAX_TXQS + rxq)),
+                Indices::Device,
+            ),
+            RingDump::new(
+                Kind::Tcq,
+                queue(),
+                Some((self.tcq.observer(), 0)),
+                Indices::Device,
+            ),
+        ]
     }
 
     /// Returns the queue of what XDP programs send back.

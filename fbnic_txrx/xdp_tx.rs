@@ -28,6 +28,7 @@ use super::{
     QueueRegs, //
 };
 use crate::{
+    desc_ring::Observer,
     fbnic_csr::{
         queue as regs,
         Doorbell, //
@@ -81,6 +82,11 @@ impl XdpQueue {
             stats,
             bad,
         })
+    }
+
+    /// Returns what it takes to look at the descriptors from elsewhere.
+    pub(super) fn observer(&self) -> Observer {
+        self.ring.observer()
     }
 
     /// Puts a frame in the ring, where the device does not see it before [`Self::ring_doorbell`], or

@@ -4,14 +4,18 @@
 //!
 //! C header: [`include/linux/dma-mapping.h`](srctree/include/linux/dma-mapping.h)
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 use kernel::{
     device::{
         Bound,
         Device, //
     },
     dma::Coherent,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 /// Orders reads of DMA memory: what is read after the call is not older than what was read before.
@@ -35,11 +39,17 @@ pub fn dma_rmb() {
 ///
 /// # Invariants
 ///
-/// `memory` has `mask + 1` elements, which is a power of two.
+/// `memory` has `mask + 1` elements, which is a power of two, and `first` is where they are.
 pub struct DescRing {
-    memory: Coherent<[u64]>,
+    first: NonNull<u64>,
     mask: u32,
+    memory: Arc<Coherent<[u64]>>,
 }
+
+// SAFETY: The memory is not tied to a thread.
+unsafe impl Send for DescRing {}
+// SAFETY: Concurrent accesses to a descriptor are single volatile ones.
+unsafe impl Sync for DescRing {}
 
 impl DescRing {
     /// Allocates `entries` descriptors, all zero.
@@ -60,16 +70,28 @@ impl DescRing {
             GFP_KERNEL,
             kernel::dma::attrs::DMA_ATTR_NO_WARN,
         )?;
+        let first = NonNull::new(memory.as_mut_ptr().cast()).ok_or(ENOMEM)?;
         // INVARIANT: `entries` is a power of two and the length of the allocation.
         Ok(Self {
-            memory,
+            first,
             mask: entries - 1,
+            memory: Arc::new(memory, GFP_KERNEL)?,
         })
     }
 
     /// Returns the address of the first descriptor as the device sees it.
     pub fn dma_address(&self) -> u64 {
         self.memory.dma_address()
+    }
+
+    /// Returns what it takes to look at the descriptors from elsewhere.
+    ///
+    /// It keeps the memory, and like the ring has to be gone before the device is unbound.
+    pub fn observer(&self) -> Observer {
+        // INVARIANT: By the type invariant.
+        Observer {
+            memory: self.memory.clone(),
+        }
     }
 
     /// Returns the number of descriptors.
@@ -86,23 +108,20 @@ impl DescRing {
 
     /// Returns where the first descriptor is.
     pub(crate) fn as_mut_ptr(&self) -> *mut u64 {
-        self.memory.as_mut_ptr().cast()
+        self.first.as_ptr()
     }
 
     #[inline(always)]
     fn element(&self, index: u32) -> *mut u64 {
         // CAST: See `new`. `wrapping_add` as the compiler cannot know that this stays in bounds.
-        self.memory
-            .as_mut_ptr()
-            .cast::<u64>()
-            .wrapping_add((index & self.mask) as usize)
+        self.as_mut_ptr().wrapping_add((index & self.mask) as usize)
     }
 
     /// Returns the descriptors from `start` on and before `end`, as far as there are such.
     #[inline(always)]
     pub fn part(&self, start: u32, end: u32) -> Part<'_> {
         let end = end.min(self.entries());
-        let first = self.memory.as_mut_ptr().cast::<u64>().cast_const();
+        let first = self.as_mut_ptr().cast_const();
         // INVARIANT: Neither is beyond the number of elements.
         // CAST: See `new`.
         Part {
@@ -139,6 +158,33 @@ impl DescRing {
         for index in 0..self.entries() {
             self.write(index, 0);
         }
+    }
+}
+
+/// Looks at the descriptors of a ring that the device and the ring's users go on changing.
+///
+/// # Invariants
+///
+/// `memory` is that of a [`DescRing`].
+pub struct Observer {
+    memory: Arc<Coherent<[u64]>>,
+}
+
+impl Observer {
+    /// Returns the number of descriptors.
+    pub fn entries(&self) -> u32 {
+        // CAST: It was a `u32`.
+        self.memory.len() as u32
+    }
+
+    /// Returns all descriptors, each as it is at the moment it is read.
+    pub fn read(&self) -> impl Iterator<Item = u64> + '_ {
+        let first = self.memory.as_mut_ptr().cast::<u64>().cast_const();
+        (0..self.memory.len()).map(move |index| {
+            // SAFETY: The element is inside of the allocation, which is aligned and valid for volatile
+            // access. By the type invariant concurrent accesses are single volatile ones.
+            u64::from_le(unsafe { first.add(index).read_volatile() })
+        })
     }
 }
 

@@ -45,6 +45,9 @@ pub mod layout;
 #[path = "../../../fbnic_txrx/ring.rs"]
 pub mod ring;
 
+#[path = "../../../fbnic_txrx/text.rs"]
+pub mod text;
+
 /// Those types of the network layer that need no kernel.
 pub mod net {
     /// Types of ethtool.

@@ -18,7 +18,10 @@ use super::skbuff::{
     SkBuff,
     MAX_SKB_FRAGS, //
 };
-use crate::{bindings, desc_ring::DescRing};
+use crate::{
+    bindings,
+    desc_ring::{DescRing, Observer}, //
+};
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
@@ -131,7 +134,7 @@ struct Index(AtomicU32);
 /// - There are as many slots as descriptors, and at least one is unused.
 /// - Only the [`Consumer`] writes `head` and touches the slots from there up to `tail`; only the
 ///   [`Producer`] writes `tail` and touches the others. There is one of each. Both borrowed
-///   exclusively may write both.
+///   exclusively may write both. A [`Watch`] touches no slot.
 struct Ring {
     desc: DescRing,
     slots: KVVec<UnsafeCell<Slot>>,
@@ -576,6 +579,28 @@ pub struct Consumer<F> {
 // SAFETY: The slots belong to the ring, which may be used from any thread.
 unsafe impl<F> Send for Consumer<F> {}
 
+/// Looks at a ring while others use it.
+///
+/// It keeps the ring, and has to be gone before the device is unbound.
+pub struct Watch(Arc<Ring>);
+
+impl Watch {
+    /// Returns the index of the first descriptor in use.
+    pub fn head(&self) -> u32 {
+        self.0.head.0.load(Ordering::Relaxed)
+    }
+
+    /// Returns the index of the first descriptor not in use.
+    pub fn tail(&self) -> u32 {
+        self.0.tail.0.load(Ordering::Relaxed)
+    }
+
+    /// Returns what it takes to look at the descriptors.
+    pub fn descriptors(&self) -> Observer {
+        self.0.desc.observer()
+    }
+}
+
 /// What has left the ring.
 #[derive(Clone, Copy, Default)]
 pub struct Completed {
@@ -586,6 +611,11 @@ pub struct Completed {
 }
 
 impl<F: BufferFormat> Consumer<F> {
+    /// Returns what it takes to look at the ring from elsewhere.
+    pub fn watch(&self) -> Watch {
+        Watch(self.ring.clone())
+    }
+
     /// Returns the address of the descriptors as the device sees it.
     pub fn dma_address(&self) -> DmaAddress {
         self.ring.desc.dma_address()

@@ -8,7 +8,7 @@
 
 use crate::{
     bindings,
-    desc_ring::DescRing,
+    desc_ring::{DescRing, Observer},
     net::{
         page::PAGE_SIZE,
         page_pool::{CpuSync, Netmem},
@@ -113,6 +113,11 @@ impl<F: BufferFormat> FrameRing<F> {
     /// Returns the address of the descriptors as the device sees it.
     pub fn dma_address(&self) -> DmaAddress {
         self.desc.dma_address()
+    }
+
+    /// Returns what it takes to look at the descriptors from elsewhere.
+    pub fn observer(&self) -> Observer {
+        self.desc.observer()
     }
 
     /// Returns the index of the first descriptor not in use, the value for the doorbell.
