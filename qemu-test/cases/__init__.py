@@ -26,6 +26,7 @@ from . import (  # noqa: F401
     failures,
     cves,
     rings,
+    debugfs,
     absence,
     lifecycle,
     cables,
