@@ -44,6 +44,7 @@ use kernel::{
 
 use crate::{
     fbnic_dev::Fbnic,
+    fbnic_fw::Printable,
     fbnic_txrx::RingDump, //
 };
 
@@ -164,7 +165,7 @@ fn show_log(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
             time / MINUTE % 60,
             time / SECOND % 60,
             time % SECOND,
-            entry.text.escape_ascii(),
+            Printable(entry.text),
         );
         outcome = outcome.and(line);
     });

@@ -224,7 +224,9 @@ impl FbnicDevlink {
 
     /// Reports that the firmware has crashed and takes messages again. Sleeps, up to a minute for a dump.
     pub(crate) fn firmware_crashed(&self) {
-        self.firmware.report(c"Firmware crash detected!");
+        let msg = c"Firmware crash detected!";
+        self.firmware.report(msg);
+        self.fbnic.fw_log_event(msg);
         self.otp_check(c"error detected after firmware recovery");
     }
 
@@ -235,6 +237,7 @@ impl FbnicDevlink {
         // All-ones is what a device that is gone reads as; that is not the memory's fault.
         if status != 0 && self.fbnic.csr.is_present() {
             self.otp.report(msg);
+            self.fbnic.fw_log_event(msg);
         }
     }
 }

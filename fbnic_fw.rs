@@ -87,6 +87,7 @@ use waiters::{
     Waiters, //
 };
 
+pub(crate) use log::Printable;
 pub use messages::{
     Caps,
     LogEntry,
@@ -620,11 +621,20 @@ impl Fbnic {
         }
         let request = SendLogs {
             enable,
-            history: version >= Version::MIN_LOG_HISTORY && inner.state.log.is_empty(),
+            history: version >= Version::MIN_LOG_HISTORY && !inner.state.log.has_heard(),
         };
         if let Err(error) = inner.send(&self.csr, &request) {
             dev_warn!(self.dev(), "cannot switch firmware logs: {:?}\n", error);
         }
+    }
+
+    /// Adds what the driver has found out about the firmware to its log. Sleeps.
+    pub(crate) fn fw_log_event(&self, text: &CStr) {
+        let state = &mut self.fw.inner.lock().state;
+        let uptime = state.heartbeat.uptime().unwrap_or(0);
+        state
+            .log
+            .push_event(u32::try_from(uptime).unwrap_or(u32::MAX), text.to_bytes());
     }
 
     /// Calls `sink` for each kept log entry, the oldest first. `sink` must not use the firmware.

@@ -15,7 +15,7 @@ SELF_TEST, HEARTBEAT, OWNERSHIP, QSFP, SENSORS = 0x00, 0x14, 0x12, 0x38, 0x3C
 COREDUMP_INFO, COREDUMP_READ = 0x18, 0x20
 
 # What firmware says of itself, asked or not; flags of headers.
-CAPS = 0x11
+CAPS, LOG = 0x11, 0x44
 IS_MSG, CANNOT_IGNORE = 1 << 15, 1 << 14
 
 # What Meta's mock firmware reports, thousandths of a degree and of a volt.
@@ -118,6 +118,43 @@ def firmware_tells(guest: Guest) -> None:
     assert re.search(r"last_heartbeat:\s+fw_uptime:\s+sec: \d+ msec: \d+", uptime), uptime
     guest.check('ip link set "$(near_if)" down')
     same("uptime while down", guest.check(_DIAGNOSE).strip(), "")
+
+
+_LOG = "cat /sys/kernel/debug/fbnic/*/fw_log"
+# Lines in one message, the newest of which comes apart from the others.
+LINES = 14
+
+
+def _log_message(first: int, texts: list[bytes]) -> str:
+    """A message with lines of the firmware's log, numbered from `first` on."""
+    lines = [
+        (attribute(0, (1000 * n).to_bytes(4, "little")), attribute(1, n.to_bytes(8, "little")), attribute(2, text + b"\0"))
+        for n, text in enumerate(texts, first)
+    ]
+    older, newest = lines[:-1], lines[-1]
+    arrays = [attribute(4 + n, b"".join(line[n] for line in older)) for n in range(3)]
+    return message(LOG, *newest, attribute(3, len(older).to_bytes(4, "little")), *arrays).hex()
+
+
+@case(rows=(8,))
+def firmware_log(guest: Guest) -> None:
+    """The firmware's log is shown as it came, as far as it is text, and 512 KiB of it are kept."""
+    guest.check("ready 1500")
+    plain = "it's \"50%\" of C:\\temp ~"
+    guest.do("fw_send", hex=_log_message(70_000, [plain.encode()]))
+    _wait("no line came", 5, lambda: f"[70000] [00:19:26:40.000] {plain}\n" in guest.check(_LOG))
+    if guest.spec.driver == "rust":
+        # The upstream driver hands terminals whatever the firmware says.
+        guest.do("fw_send", hex=_log_message(70_001, [b"\x1b[2J\ta\xc3\xa9"]))
+        _wait("no line came", 5, lambda: "] \\x1b[2J\\x09a\\xc3\\xa9\n" in guest.check(_LOG))
+    for first in range(80_000, 80_000 + 160 * LINES, LINES):
+        guest.do("fw_send", hex=_log_message(first, [b"%06d" % n + 230 * b"x" for n in range(first, first + LINES)]))
+    newest = 80_000 + 160 * LINES - 1
+    _wait("the newest line is missing", 10, lambda: f"] {newest:06}x" in guest.check(f"{_LOG} | tail -{LINES}"))
+    lines = int(guest.check(f"{_LOG} | wc -l"))
+    # 512 KiB of lines with 14 or more bytes beside the text, the oldest of them gone.
+    assert 1700 < lines < 2120, f"{lines} lines"
+    assert "[70000]" not in guest.check(f"{_LOG} | head -1")
 
 
 @case(rows=(8,))
@@ -423,6 +460,7 @@ def firmware_restarts(guest: Guest) -> None:
         lost = [guest.csrs(*table) for table in TABLES]
         assert lost != before, "the tables have survived, which shows nothing"
         _wait("no crash was noticed", 40, lambda: _crashes(guest) > crashes)
+    guest.check(f"{_LOG} | grep -q '^\\[    0\\] .*\\] Firmware crash detected!$'")
     _wait("the tables are not back", 5, lambda: [guest.csrs(*t) for t in TABLES] == before)
     _wait("the port has no owner", 5, lambda: guest.fw_host()["owned"])
     traffic.ping(guest, 56)
