@@ -175,7 +175,7 @@ fn show_log(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
 fn show_self_test(fbnic: &Arc<Fbnic>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     match fbnic.fw_self_test() {
         Ok(()) => writeln!(out, "passed"),
-        Err(error) => writeln!(out, "failed: {:?}", error),
+        Err(error) => writeln!(out, "failed: {:?}", Error::from(error)),
     }
 }
 

@@ -21,19 +21,25 @@ use kernel::{
 
 use crate::{
     fbnic_dev::Fbnic,
-    fbnic_fw::messages::{
-        FwVersion,
-        Version,
-        MAX_DATA, //
+    fbnic_fw::{
+        messages::{
+            FwVersion,
+            Version,
+            MAX_DATA, //
+        },
+        CallError, //
     },
-    net::devlink::{
-        self,
-        Devlink,
-        Fmsg,
-        HealthReporter,
-        InfoRequest,
-        Registration,
-        Reporter, //
+    net::{
+        devlink::{
+            self,
+            Devlink,
+            Fmsg,
+            HealthReporter,
+            InfoRequest,
+            Registration,
+            Reporter, //
+        },
+        ethtool::ExtAck, //
     }, //
 };
 
@@ -125,9 +131,22 @@ impl Reporter for Firmware {
     const HAS_DUMP: bool = true;
     const HAS_DIAGNOSE: bool = true;
 
-    fn dump(&self, fmsg: &mut Fmsg<'_>) -> Result {
-        let size = self.0.fw_coredump_create()?;
+    fn dump(&self, fmsg: &mut Fmsg<'_>, extack: &mut ExtAck<'_>) -> Result {
+        let size = self.0.fw_coredump_create().inspect_err(|error| {
+            extack.set(match error {
+                CallError::Unsent(_) => c"fbnic: Failed to ask the firmware for a core dump",
+                CallError::TimedOut | CallError::Killed => {
+                    c"fbnic: Firmware did not say in time whether it has a core dump"
+                }
+                CallError::Answer(_) => c"fbnic: Firmware refused a core dump",
+            })
+        })?;
+        if size == 0 {
+            extack.set(c"fbnic: Firmware has a core dump of size 0");
+            return Err(EIO);
+        }
         if size > COREDUMP_MAX {
+            extack.set(c"fbnic: Firmware has a core dump of more than 16 MiB");
             return Err(EFBIG);
         }
         let mut buf = KVec::from_elem(0, MAX_DATA, GFP_KERNEL)?;
@@ -136,11 +155,22 @@ impl Reporter for Firmware {
         fmsg.binary(c"FW coredump", |fmsg| {
             for offset in (0..size).step_by(MAX_DATA) {
                 if start.elapsed() >= Delta::from_secs(COREDUMP_SECONDS) {
+                    extack.set(c"fbnic: Core dump takes longer than 60 s");
                     return Err(ETIMEDOUT);
                 }
                 let length = usize::try_from(size - offset)?.min(MAX_DATA);
                 let part = buf.get_mut(..length).ok_or(EINVAL)?;
-                self.0.fw_coredump_read(offset, part)?;
+                self.0.fw_coredump_read(offset, part).inspect_err(|error| {
+                    extack.set(match error {
+                        CallError::Unsent(_) => c"fbnic: Failed to ask for a part of the core dump",
+                        CallError::TimedOut | CallError::Killed => {
+                            c"fbnic: A part of the core dump did not come in time"
+                        }
+                        CallError::Answer(_) => {
+                            c"fbnic: A part of the core dump has no usable data"
+                        }
+                    })
+                })?;
                 fmsg.put_bytes(part)?;
             }
             Ok(())
@@ -173,7 +203,7 @@ impl Reporter for Otp {
     const NAME: &'static CStr = c"otp";
     const HAS_DUMP: bool = true;
 
-    fn dump(&self, fmsg: &mut Fmsg<'_>) -> Result {
+    fn dump(&self, fmsg: &mut Fmsg<'_>, _extack: &mut ExtAck<'_>) -> Result {
         let status = self.0.csr.fw_read32(NS_OTP_STATUS);
         let write_status = self.0.csr.fw_read32(NS_OTP_WRITE_STATUS);
 

@@ -13,9 +13,12 @@ use kernel::{
 
 use crate::{
     fbnic_devlink::VersionText,
-    fbnic_fw::messages::{
-        QsfpRead,
-        QSFP_PAGE, //
+    fbnic_fw::{
+        messages::{
+            QsfpRead,
+            QSFP_PAGE, //
+        },
+        CallError, //
     },
     fbnic_mac::{
         Aui,
@@ -458,7 +461,7 @@ impl ethtool::Operations for FbnicNet {
         let data = self
             .fbnic()
             .fw_qsfp_read(read)
-            .inspect_err(|_| extack.set(c"fbnic: Failed to read EEPROM"))?;
+            .inspect_err(|error| extack.set(module_failure(error)))?;
         for (to, from) in out.iter_mut().zip(data) {
             *to = from;
         }
@@ -481,6 +484,15 @@ impl FbnicNet {
         }
         // CAST: Widening.
         self.fbnic().set_rss_indirection(context as usize, &table)
+    }
+}
+
+/// What to tell users of a failure to read the memory of a module.
+fn module_failure(error: &CallError) -> &'static CStr {
+    match error {
+        CallError::Unsent(_) => c"fbnic: Failed to send the read request to the firmware",
+        CallError::TimedOut | CallError::Killed => c"fbnic: Firmware did not answer in time",
+        CallError::Answer(_) => c"fbnic: Failed to read EEPROM",
     }
 }
 

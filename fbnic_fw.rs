@@ -21,12 +21,9 @@ use kernel::{
         Device, //
     },
     fmt,
-    new_condvar,
     new_mutex,
     prelude::*,
     sync::{
-        CondVar,
-        CondVarTimeoutResult,
         Mutex,
         MutexGuard, //
     },
@@ -84,7 +81,8 @@ use messages::{
 };
 use waiters::{
     Refusal,
-    Waiters, //
+    Waiters,
+    WAITERS, //
 };
 
 pub(crate) use log::Printable;
@@ -106,7 +104,8 @@ const POLL_MS: i64 = 20;
 /// Messages handled before the interrupt thread lets go.
 const BUDGET: usize = 64;
 
-/// Messages that went wrong, in either direction, before those to come are not logged.
+/// Messages that went wrong, in either direction, before those to come are not logged until the mailbox
+/// is opened anew.
 const LOGGED: u64 = 8;
 
 /// Turns a codec error into an errno.
@@ -144,6 +143,28 @@ impl From<Refusal> for Error {
     }
 }
 
+/// Why a request has no answer that can be used.
+pub enum CallError {
+    /// It was not sent.
+    Unsent(Error),
+    /// No answer came in time.
+    TimedOut,
+    /// The process that waited is to end.
+    Killed,
+    /// This is the answer, or what is wrong with it.
+    Answer(Error),
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Unsent(error) | CallError::Answer(error) => error,
+            CallError::TimedOut => ETIMEDOUT,
+            CallError::Killed => EINTR,
+        }
+    }
+}
+
 /// What messages from the firmware change.
 struct State {
     caps: Option<Caps>,
@@ -155,7 +176,10 @@ struct State {
     /// When the last sign of life was asked for.
     requested: Instant<Monotonic>,
     log: Log,
+    /// Messages that went wrong, since probe.
     malformed: u64,
+    /// Those of them since the mailbox was opened.
+    news: u64,
     bmc_changed: bool,
 }
 
@@ -172,9 +196,10 @@ struct Inner {
 pub struct Fw {
     #[pin]
     inner: Mutex<Inner>,
+    /// For those who have a place among the waiters, by place: told whenever there may be an answer.
     #[pin]
-    answered: CondVar,
-    /// For the one who waits in spite of signals: told of what `answered` is told of.
+    answered: [Completion; WAITERS],
+    /// For the one who waits in spite of all signals: told of what `answered` is told of.
     #[pin]
     served: Completion,
     lost: LostInterrupt,
@@ -189,7 +214,7 @@ impl Fw {
                 state: State::new(),
                 buf: KBox::init(pin_init::init_zeroed(), GFP_KERNEL)?,
             }),
-            answered <- new_condvar!(),
+            answered <- pin_init::pin_init_array_from_fn(|_| Completion::new()),
             served <- Completion::new(),
             lost: LostInterrupt::new(),
         })
@@ -207,6 +232,7 @@ impl State {
             requested: Instant::now(),
             log: Log::new(),
             malformed: 0,
+            news: 0,
             bmc_changed: false,
         }
     }
@@ -259,7 +285,8 @@ impl State {
     /// Counts a message that went wrong. Returns whether to log it.
     fn is_news(&mut self) -> bool {
         self.malformed = self.malformed.saturating_add(1);
-        self.malformed <= LOGGED
+        self.news = self.news.saturating_add(1);
+        self.news <= LOGGED
     }
 
     /// The firmware could not read a message. Its sender need not wait for an answer `reply`.
@@ -375,6 +402,7 @@ impl Fbnic {
             inner.state.caps = None;
             inner.state.too_old = false;
             inner.state.ending = false;
+            inner.state.news = 0;
             inner.mailbox = Some(mailbox);
         }
         let outcome = self.fw_handshake(Instant::now());
@@ -456,8 +484,7 @@ impl Fbnic {
         if more {
             self.csr.write32(intr_set(0), 1 << FW_VECTOR);
         }
-        self.fw.answered.notify_all();
-        self.fw.served.complete_all();
+        self.fw_tell_all();
         if inner.mailbox.is_some() {
             self.fw_irq_enable();
         }
@@ -478,7 +505,7 @@ impl Fbnic {
         let mut inner = self.fw.inner.lock();
         inner.state.ending = true;
         inner.state.waiters.answer_all(|| Err(EPIPE));
-        self.fw.answered.notify_all();
+        self.fw_tell_all();
     }
 
     /// Stops the mailbox. The vector must be masked and its handler not running.
@@ -501,7 +528,6 @@ impl Fbnic {
             drop(inner);
             fsleep(Delta::from_millis(POLL_MS));
         }
-        self.fw.answered.notify_all();
         self.fw_stop_mailbox();
     }
 
@@ -513,6 +539,14 @@ impl Fbnic {
             mailbox.stop(&self.csr);
             // It may not have heard of that.
             self.stop_dma();
+        }
+        self.fw_tell_all();
+    }
+
+    /// Lets everybody who waits look at what has changed. `inner` is locked.
+    fn fw_tell_all(&self) {
+        for answered in &self.fw.answered {
+            answered.complete_all();
         }
         self.fw.served.complete_all();
     }
@@ -532,83 +566,94 @@ impl Fbnic {
 
     /// Sends a request and waits for its answer, up to 10 s.
     ///
+    /// Of all signals only one that ends the process ends that: the error of any other would reach
+    /// programs that expect none, by way of netlink as well, which starts no call again.
+    ///
     /// # Errors
     ///
-    /// `EEXIST` if the same request is under way, `EXFULL` if too many others are, `EBUSY` if the
-    /// mailbox is full, `ENODEV` if it is closed, `EPIPE` if it was closed while waiting,
-    /// `ETIMEDOUT`, `EINTR`, `EBADMSG` if the answer makes no sense, or what the firmware answered.
-    pub(crate) fn fw_call<C: Call>(&self, mut call: C) -> Result<C::Reply> {
+    /// [`CallError::Unsent`] with `EEXIST` if the same request is under way, `EXFULL` if too many
+    /// others are, `EBUSY` if the mailbox is full, `ENODEV` if it is closed. [`CallError::Answer`] with
+    /// `EPIPE` if it was closed while waiting, `EIO` if the firmware could not read the request,
+    /// `EBADMSG` if the answer makes no sense, or what the firmware answered.
+    pub(crate) fn fw_call<C: Call>(&self, mut call: C) -> Result<C::Reply, CallError> {
+        let index = self.fw_ask(&call).map_err(CallError::Unsent)?;
+        let outcome = self.fw_wait(index, &mut call);
+        self.fw.inner.lock().state.waiters.release(index);
+        outcome
+    }
+
+    /// Sends a request. Returns the place of its answer, which is to be released.
+    fn fw_ask<C: Call>(&self, call: &C) -> Result<usize> {
         let mut inner = self.fw.inner.lock();
         if inner.state.ending {
             return Err(ENODEV);
         }
         let index = inner.state.waiters.reserve(C::REPLY)?;
-        let outcome = match inner.send_expecting(&self.csr, &call, Some(C::REPLY)) {
-            Ok(()) => self.fw_wait(&mut inner, index, &mut call),
-            Err(error) => Err(error),
-        };
-        inner.state.waiters.release(index);
-        outcome
+        inner
+            .send_expecting(&self.csr, call, Some(C::REPLY))
+            .inspect_err(|_| inner.state.waiters.release(index))?;
+        Ok(index)
     }
 
     /// Waits until place `index` has an answer that belongs to `call`.
-    fn fw_wait<C: Call>(
-        &self,
-        inner: &mut FwGuard<'_>,
-        index: usize,
-        call: &mut C,
-    ) -> Result<C::Reply> {
+    fn fw_wait<C: Call>(&self, index: usize, call: &mut C) -> Result<C::Reply, CallError> {
+        let answered = self.fw.answered.get(index).ok_or(CallError::TimedOut)?;
         let mut left = msecs_to_jiffies(TIMEOUT_MS);
         loop {
-            if let Some(answer) = inner.state.waiters.take(index) {
-                let bytes = answer?;
-                match call.decode(&Message::parse(&bytes).map_err(to_errno)?) {
-                    // The answer to a question that somebody has given up: ours is still to come.
-                    Err(Failure::Stale) => {}
-                    outcome => return Ok(outcome?),
-                }
-            }
-            match self.fw.answered.wait_interruptible_timeout(inner, left) {
-                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+            let mut inner = self.fw.inner.lock();
+            if left == 0 {
                 // The answer may be there and its interrupt lost. Without a network device nobody else
                 // looks for that.
-                CondVarTimeoutResult::Timeout if left > 0 => {
-                    left = 0;
-                    self.fw_serve(inner);
-                }
-                CondVarTimeoutResult::Timeout => return Err(ETIMEDOUT),
-                CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
+                self.fw_serve(&mut inner);
             }
+            if let Some(answer) = inner.state.waiters.take(index) {
+                let bytes = answer.map_err(CallError::Answer)?;
+                let message = Message::parse(&bytes).map_err(|e| CallError::Answer(to_errno(e)))?;
+                match call.decode(&message) {
+                    // The answer to a question that somebody has given up: ours is still to come.
+                    Err(Failure::Stale) => {}
+                    outcome => return outcome.map_err(|e| CallError::Answer(e.into())),
+                }
+            }
+            if left == 0 {
+                return Err(CallError::TimedOut);
+            }
+            // What is answered from here on ends the wait, as that needs the lock, too.
+            answered.reinit();
+            drop(inner);
+            left = answered
+                .wait_killable_timeout(left)
+                .map_err(|_| CallError::Killed)?;
         }
     }
 
     /// Reads temperature and voltage. Sleeps; see [`Fbnic::fw_call`] for errors.
-    pub fn fw_sensors(&self) -> Result<Sensors> {
+    pub fn fw_sensors(&self) -> Result<Sensors, CallError> {
         self.fw_call(SensorRead)
     }
 
     /// Reads the memory of the transceiver module. Sleeps; see [`Fbnic::fw_call`] for errors.
-    pub fn fw_qsfp_read(&self, read: QsfpRead) -> Result<QsfpData> {
-        if usize::try_from(read.length)? > messages::QSFP_PAGE {
-            return Err(EINVAL);
+    pub fn fw_qsfp_read(&self, read: QsfpRead) -> Result<QsfpData, CallError> {
+        if !usize::try_from(read.length).is_ok_and(|length| length <= messages::QSFP_PAGE) {
+            return Err(CallError::Unsent(EINVAL));
         }
         self.fw_call(read)
     }
 
     /// Makes the firmware keep a dump of its memory, unless it has one of a crash, and returns its
     /// size in bytes. Sleeps; see [`Fbnic::fw_call`] for errors.
-    pub fn fw_coredump_create(&self) -> Result<u32> {
+    pub fn fw_coredump_create(&self) -> Result<u32, CallError> {
         self.fw_call(CoredumpInfo { create: true })
     }
 
     /// Fills `out` with the dump from byte `offset` on; at most [`messages::MAX_DATA`] bytes. Sleeps;
     /// see [`Fbnic::fw_call`] for errors.
-    pub fn fw_coredump_read(&self, offset: u32, out: &mut [u8]) -> Result {
+    pub fn fw_coredump_read(&self, offset: u32, out: &mut [u8]) -> Result<(), CallError> {
         self.fw_call(CoredumpRead { offset, out })
     }
 
     /// Sends one message with every kind of attribute and checks that it comes back unchanged.
-    pub fn fw_self_test(&self) -> Result {
+    pub fn fw_self_test(&self) -> Result<(), CallError> {
         self.fw_call(SelfTest)
     }
 
@@ -617,6 +662,9 @@ impl Fbnic {
         let mut inner = self.fw.inner.lock();
         let version = inner.state.caps.unwrap_or_default().running.mgmt.version;
         if version < Version::MIN_LOG {
+            if enable {
+                dev_warn!(self.dev(), "firmware is too old to send its log\n");
+            }
             return;
         }
         let request = SendLogs {
@@ -640,6 +688,11 @@ impl Fbnic {
     /// Calls `sink` for each kept log entry, the oldest first. `sink` must not use the firmware.
     pub fn fw_for_each_log(&self, sink: impl FnMut(LogEntry<'_>)) {
         self.fw.inner.lock().state.log.for_each(sink);
+    }
+
+    /// Messages in either direction that went wrong, since probe.
+    pub(crate) fn fw_malformed(&self) -> u64 {
+        self.fw.inner.lock().state.malformed
     }
 
     /// Whether the capabilities were (re)read since the last call.

@@ -16,20 +16,35 @@ use kernel::{
 
 use crate::{
     fbnic_dev::Fbnic,
+    fbnic_fw::CallError,
     hwmon::{
         Chip,
         Registration,
         Sensor, //
-    }, //
+    },
+    net, //
 };
 
 impl Chip for Arc<Fbnic> {
     fn read(fbnic: ArcBorrow<'_, Fbnic>, sensor: Sensor) -> Result<i64> {
-        let sensors = fbnic.fw_sensors()?;
+        let sensors = fbnic.fw_sensors().inspect_err(|error| log(&fbnic, error))?;
         Ok(i64::from(match sensor {
             Sensor::Temperature => sensors.millidegrees,
             Sensor::Voltage => sensors.millivolts,
         }))
+    }
+}
+
+/// Logs why there is no value. Any user may read sensors as often as they like, so not each time.
+fn log(fbnic: &Fbnic, error: &CallError) {
+    let (what, error) = match error {
+        CallError::Killed => return,
+        CallError::Unsent(error) => ("cannot ask the firmware", *error),
+        CallError::TimedOut => ("no answer of the firmware", ETIMEDOUT),
+        CallError::Answer(error) => ("the firmware did not read them", *error),
+    };
+    if net::ratelimit() {
+        dev_err!(fbnic.dev(), "sensors: {}: {:?}\n", what, error);
     }
 }
 

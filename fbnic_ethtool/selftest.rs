@@ -26,6 +26,8 @@ use crate::{
         queue::*,
         Csr, //
     },
+    fbnic_dev::Fbnic,
+    fbnic_fw::CallError,
     fbnic_netdev::FbnicNet,
     irq::{
         Handler,
@@ -86,7 +88,7 @@ pub(super) fn run(net: &FbnicNet, dev: &Locked<'_>, offline: bool, results: &mut
         if was_up {
             dev.close();
         }
-        *registers = test_registers(&net.fbnic().csr);
+        *registers = test_registers(net.fbnic());
         *interrupts = test_interrupts(net, dev.name());
         if was_up {
             reopened = dev
@@ -106,9 +108,10 @@ fn test_mailbox(net: &FbnicNet) -> u64 {
     }
     match net.fbnic().fw_self_test() {
         Ok(()) => 0,
-        Err(err) if err == ETIMEDOUT => mailbox::NO_MESSAGE,
-        Err(err) if err == EBUSY || err == ENOMEM => mailbox::NO_XMIT,
-        Err(_) => mailbox::PARSE,
+        Err(CallError::Unsent(_)) => mailbox::NO_XMIT,
+        // Nobody sees the results of a process that is killed.
+        Err(CallError::TimedOut | CallError::Killed) => mailbox::NO_MESSAGE,
+        Err(CallError::Answer(_)) => mailbox::PARSE,
     }
 }
 
@@ -183,15 +186,23 @@ const PATTERNS: [Pattern; 29] = [
 
 /// Writes patterns of bits to the registers of all queues. Returns the number of the first register
 /// that does not read as it should, counted in 32-bit registers, or 0.
-fn test_registers(csr: &Csr) -> u64 {
+fn test_registers(fbnic: &Fbnic) -> u64 {
+    let csr = &fbnic.csr;
     for entry in PATTERNS {
         for queue in 0..QUEUE_COUNT {
             let offset = queue_base(queue) + entry.register;
             for bits in [u32::MAX, 0x5a5a_5a5a, 0xa5a5_a5a5, 0] {
                 csr.write32(offset, bits & entry.written);
-                if csr.read32(offset) != bits & entry.written & entry.read {
+                let expected = bits & entry.written & entry.read;
+                let received = csr.read32(offset);
+                if received != expected {
+                    let register = offset / size_of::<u32>();
+                    dev_err!(
+                        fbnic.dev(),
+                        "register {register:#08x} failed its test, expected {expected:#010x} received {received:#010x}\n"
+                    );
                     // CAST: Widening.
-                    return (offset / size_of::<u32>()) as u64;
+                    return register as u64;
                 }
             }
         }

@@ -205,7 +205,9 @@ def self_test_finds_faults(guest: Guest) -> None:
     guest.check("ready 1500")
     queue5_size = QUEUE + 5 * 0x400 + 0x00A
     with guest.fault("csr_write_lost", first=queue5_size):
+        guest.check("dmesg -C")
         _self_test(guest, "for a register that does not take", [True, False, False])
+        guest.check(f"dmesg | grep -qi 'reg.* 0x0*{queue5_size:x} .*expected 0x[0-9a-f]* received 0x'")
     with guest.fault("msix_lost", vector=3):
         _self_test(guest, "for interrupts that get lost", [False, True, False])
     with guest.fault("fw_silent", message=0):

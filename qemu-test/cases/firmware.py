@@ -247,6 +247,58 @@ def answers_late_wrong_or_missing(guest: Guest) -> None:
     same("answer after one nobody asked for", _temperature(guest), MILLIDEGREES)
 
 
+# Ends with the status of a command that was stopped and continued while it waited for the firmware.
+_STOPPED = "{{ {command}; }} >/tmp/stopped 2>&1 & pid=$!; sleep 0.7; kill -STOP $pid; sleep 0.2; kill -CONT $pid; wait $pid"
+
+
+@case(rows=(9, 10, 20))
+def requests_in_spite_of_signals(guest: Guest) -> None:
+    """Whoever is stopped and continued, or gets a signal that does not end it, still gets the firmware's answer."""
+    guest.check("ready 1500")
+    dump_clear = 'devlink health dump clear pci/"$(fbnic_slot)" reporter fw'
+    guest.check(f"{dump_clear}; near_if >/run/near; fbnic_slot >/run/slot; ls /sys/class/hwmon/hwmon*/temp1_input >/run/temp")
+    for kind, command, wanted in (
+        (SENSORS, "exec cat $(cat /run/temp)", MILLIDEGREES),
+        (QSFP, "exec ethtool -m $(cat /run/near) hex on i2c 0x50 offset 0 length 4", "11 08 00"),
+        (COREDUMP_INFO, "exec devlink health dump show pci/$(cat /run/slot) reporter fw", "FW coredump"),
+        (SELF_TEST, "exec ethtool -t $(cat /run/near) online", "PASS"),
+    ):
+        with guest.fault("fw_delay", message=kind, ms=2500, when={"times": 1}) as fault:
+            result = guest.run(_STOPPED.format(command=command), 40)
+            same(f"requests of {kind:#x}", guest.struck(fault), 1)
+        said = guest.check("cat /tmp/stopped")
+        assert not result.status and wanted in said, f"{command}: {result.status}, {said[:300]}"
+
+
+@case(rows=(9, 10))
+def failures_are_explained(guest: Guest) -> None:
+    """`ethtool -m` and the firmware's dump say apart what went wrong, and the log of the kernel what nobody reads."""
+    guest.check("ready 1500; dmesg -C")
+    rust = guest.spec.driver == "rust"
+    silent = "did not answer in time" if rust else "Timed out waiting for firmware response"
+    told = guest.run(_MODULE.replace("0x50", "0x50 page 9").replace("offset 0", "offset 128"))
+    assert told.status and "Failed to read EEPROM" in told.output, told.output
+    with guest.fault("fw_silent", message=QSFP):
+        told = guest.run(_MODULE, 40)
+    assert told.status and silent in told.output, told.output
+    size_0 = message(COREDUMP_INFO + 1, attribute(0), attribute(1, bytes(4))).hex()
+    for kind, fault, said in (
+        ("fw_replaced", {"message": COREDUMP_INFO, "hex": size_0}, "size 0"),
+        ("fw_error", {"message": COREDUMP_INFO, "error": -5}, "refused" if rust else "returned error"),
+        ("fw_silent", {"message": COREDUMP_INFO}, "did not say in time" if rust else "Timed out waiting on core dump info"),
+        ("fw_silent", {"message": COREDUMP_READ}, "did not come in time" if rust else "Timed out waiting on core dump (1/3)"),
+    ):
+        guest.check('devlink health dump clear pci/"$(fbnic_slot)" reporter fw')
+        with guest.fault(kind, **fault):
+            told = guest.run(_DUMP, 40)
+        assert told.status and said in told.output, f"{kind} {fault}: {told.output}"
+    guest.check(f'devlink health dump clear pci/"$(fbnic_slot)" reporter fw; {_DUMP} | grep -q coredump')
+    with guest.fault("fw_error", message=SENSORS, error=-61):
+        _temperature(guest)
+    logged = guest.check("dmesg | grep -ci 'sensors: the firmware\\|returned error -61'; true")
+    assert int(logged) > 0, guest.check("dmesg")
+
+
 @case(rows=(9,))
 def requests_at_once(guest: Guest) -> None:
     """Requests of four types wait side by side; a second of the same type is refused.
@@ -267,6 +319,9 @@ def requests_at_once(guest: Guest) -> None:
     if guest.spec.driver == "rust":
         _wait("the test was not sent", 8, lambda: guest.struck(faults[3]))
         same("second test", guest.check(commands[3]).strip(), "failed: EEXIST")
+        # Not sent, which is not for the firmware to answer.
+        tested = guest.run('ethtool -t "$(near_if)" online').output
+        assert re.search(r"[Mm]ailbox.*\s30\s*$", tested, re.MULTILINE), tested
     _wait("some requests were not sent", 8, lambda: all(map(guest.struck, faults)))
     guest.disarm()
     wanted = " && ".join(f"grep -q . /tmp/at-once-{i}" for i in range(len(commands)))

@@ -58,4 +58,18 @@ impl Completion {
         // SAFETY: By the initializer this is a `struct completion`.
         unsafe { bindings::wait_for_completion_timeout(self.inner.get(), timeout) }
     }
+
+    /// Like [`Self::wait_timeout`], but a signal that ends the process ends the wait, too.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR` if the process is to end.
+    pub fn wait_killable_timeout(&self, timeout: Jiffies) -> Result<Jiffies> {
+        let timeout = timeout.min(Jiffies::MAX >> 1);
+        // SAFETY: By the initializer this is a `struct completion`.
+        let left =
+            unsafe { bindings::wait_for_completion_killable_timeout(self.inner.get(), timeout) };
+        // The only error is that of a signal.
+        Jiffies::try_from(left).map_err(|_| EINTR)
+    }
 }

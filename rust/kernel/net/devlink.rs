@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/net/devlink.h`](srctree/include/net/devlink.h)
 
-use crate::bindings;
+use crate::{
+    bindings,
+    net::ethtool::ExtAck, //
+};
 
 use core::{
     marker::PhantomData,
@@ -238,11 +241,11 @@ pub trait Reporter: Send + Sync + 'static {
     /// Whether [`Reporter::diagnose`] has something to say.
     const HAS_DIAGNOSE: bool = false;
 
-    /// Writes the state at the time of a fault.
+    /// Writes the state at the time of a fault, or explains in `extack` why not.
     ///
     /// Process context, devlink instance lock held.
-    fn dump(&self, fmsg: &mut Fmsg<'_>) -> Result {
-        let _ = fmsg;
+    fn dump(&self, fmsg: &mut Fmsg<'_>, extack: &mut ExtAck<'_>) -> Result {
+        let _ = (fmsg, extack);
         Ok(())
     }
 
@@ -411,10 +414,13 @@ impl<T: Operations, R: Reporter> HealthReporter<T, R> {
         reporter: *mut bindings::devlink_health_reporter,
         fmsg: *mut bindings::devlink_fmsg,
         _priv_ctx: *mut c_void,
-        _extack: *mut bindings::netlink_ext_ack,
+        extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
+        // SAFETY: devlink passes an explanation that outlives the call, or null.
+        let mut extack = unsafe { ExtAck::from_ptr(extack) };
+
         // SAFETY: Called by devlink for a reporter with this table, which only `new()` creates.
-        unsafe { Self::with(reporter, fmsg, R::dump) }
+        unsafe { Self::with(reporter, fmsg, |data, fmsg| data.dump(fmsg, &mut extack)) }
     }
 
     /// # Safety

@@ -19,3 +19,10 @@ pub mod skbuff;
 pub mod tx_ring;
 pub mod xdp;
 pub mod xpcs;
+
+/// Whether one more line of those about packets and peers may be logged: all network drivers and
+/// protocols together have a few in 5 s. Any context.
+pub fn ratelimit() -> bool {
+    // SAFETY: No preconditions.
+    unsafe { crate::bindings::net_ratelimit() != 0 }
+}
