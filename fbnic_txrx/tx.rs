@@ -48,6 +48,7 @@ use crate::{
     },
     fbnic_dev::Fbnic,
     net::{
+        self,
         napi::PollContext,
         netdevice::{
             features,
@@ -226,6 +227,9 @@ impl TxProducer {
     #[cold]
     #[inline(never)]
     fn reject(&mut self, skb: SkBuff, reason: DropReason) -> Xmit {
+        if matches!(reason, DropReason::NoMemory) && net::ratelimit() {
+            dev_err!(self.fbnic.dev(), "Tx: cannot map a packet for DMA\n");
+        }
         skb.free(reason);
         self.drop_one();
         Xmit::Ok
