@@ -9,13 +9,13 @@
 //! | `fw_mbx` | the firmware's mailbox: both rings, descriptor by descriptor |
 //! | `fw_log` | what the firmware logged, the oldest entry first |
 //! | `fw_self_test` | reading sends a test message to the firmware and says what became of it |
+//! | `bad_values` | what the device and its firmware said that made no sense, counted |
 //! | `pcie_stats` | requests of the device, and what they waited for |
 //! | `mac_addr` | the classifier's Ethernet addresses, entry by entry |
 //! | `tce_tcam` | those of them whose frames go to the BMC when they are sent |
 //! | `act_tcam` | the classifier's actions |
 //! | `ip_src`, `ip_dst` | the IP addresses that rules name |
 //! | `ipo_src`, `ipo_dst` | the same in the outer header of a tunnel |
-//!
 //!
 //! While the interface is up there is a directory `nv.<vector>` for each NAPI context in it, with files for
 //! its rings, whose names end in the number of the queue set:
@@ -28,7 +28,7 @@
 //! | `hpq.000`, `ppq.000` | pages for headers and for payload |
 //! | `rcq.000` | received frames |
 //!
-//! All but `fw_self_test` are those of the upstream driver, and so is what is in them.
+//! All but `fw_self_test` and `bad_values` are those of the upstream driver, and so is what is in them.
 
 use kernel::{
     alloc::KBox,
@@ -43,6 +43,7 @@ use kernel::{
 };
 
 use crate::{
+    fbnic_bad_values,
     fbnic_dev::Fbnic,
     fbnic_fw::Printable,
     fbnic_txrx::RingDump, //
@@ -73,6 +74,8 @@ pub(crate) struct Debugfs {
     ipo_src: File<Arc<Fbnic>>,
     #[pin]
     ipo_dst: File<Arc<Fbnic>>,
+    #[pin]
+    bad_values: File<Arc<Fbnic>>,
 }
 
 impl Debugfs {
@@ -97,6 +100,8 @@ impl Debugfs {
                 ip_dst <- dir.read_callback_file(c"ip_dst", fbnic.clone(), &show_ips::<1>),
                 ipo_src <- dir.read_callback_file(c"ipo_src", fbnic.clone(), &show_ips::<2>),
                 ipo_dst <- dir.read_callback_file(c"ipo_dst", fbnic.clone(), &show_ips::<3>),
+                bad_values <-
+                    dir.read_callback_file(c"bad_values", fbnic.clone(), &fbnic_bad_values::show),
             }),
             GFP_KERNEL,
         )

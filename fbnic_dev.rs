@@ -22,6 +22,7 @@ use kernel::{
 
 use crate::{
     debugfs,
+    fbnic_bad_values::BadValues,
     fbnic_csr::Csr,
     fbnic_fw::{
         Fw,
@@ -76,6 +77,8 @@ pub struct Fbnic {
     pub(crate) counters: SpinLock<HwCounters>,
     /// The directory in debugfs. [`None`] if the module has none.
     pub(crate) debugfs: Option<Dir>,
+    /// What came from device and firmware and made no sense.
+    pub(crate) bad_values: BadValues,
     /// Registers.
     #[pin]
     pub csr: Csr,
@@ -98,6 +101,7 @@ impl Fbnic {
                 rpc <- new_spinlock!(Rpc::new()),
                 counters <- new_spinlock!(HwCounters::new()),
                 debugfs: debugfs::subdir(pdev.as_ref().name()),
+                bad_values: BadValues::default(),
                 csr <- Csr::map(pdev),
                 params,
                 pdev: pdev.into(),

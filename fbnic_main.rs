@@ -50,6 +50,7 @@ mod random;
 #[path = "rust/kernel/workqueue.rs"]
 mod workqueue;
 
+mod fbnic_bad_values;
 mod fbnic_csr;
 mod fbnic_debugfs;
 mod fbnic_dev;

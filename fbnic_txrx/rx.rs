@@ -365,7 +365,7 @@ impl Buffers {
     }
 
     fn bad_completion(&self, what: &str, raw: u64) {
-        self.stats.bad_completions.add(1);
+        self.queue.fbnic().bad_values.rx_completion();
         if self.stats.logged.first() {
             let index = self.queue.index();
             dev_err!(

@@ -68,7 +68,6 @@ pub(super) struct CleanStats {
     pub(super) dropped: Counter,
     pub(super) ts_packets: Counter,
     pub(super) ts_lost: Counter,
-    pub(super) bad_completions: Counter,
     pub(super) logged: Once,
 }
 
@@ -100,8 +99,6 @@ pub struct TxSnapshot {
     pub wake: u64,
     /// Packets thrown away.
     pub dropped: u64,
-    /// Completions that made no sense.
-    pub bad_completions: u64,
 }
 
 impl TxStats {
@@ -118,7 +115,6 @@ impl TxStats {
             stop: xmit.stop.get(),
             wake: clean.wake.get(),
             dropped: xmit.dropped.get().wrapping_add(clean.dropped.get()),
-            bad_completions: clean.bad_completions.get(),
         }
     }
 }
@@ -134,7 +130,6 @@ impl AddAssign for TxSnapshot {
         self.stop = self.stop.wrapping_add(other.stop);
         self.wake = self.wake.wrapping_add(other.wake);
         self.dropped = self.dropped.wrapping_add(other.dropped);
-        self.bad_completions = self.bad_completions.wrapping_add(other.bad_completions);
     }
 }
 
@@ -171,7 +166,6 @@ pub struct RxStats {
     pub(super) csum_none: Counter,
     pub(super) length_errors: Counter,
     pub(super) bdq_alloc_failed: Counter,
-    pub(super) bad_completions: Counter,
     pub(super) logged: Once,
     /// Header buffers the device has, in pages.
     pub(super) hpq_posted: AtomicU32,
@@ -199,8 +193,6 @@ pub struct RxSnapshot {
     pub length_errors: u64,
     /// Times no page could be had for the buffer rings.
     pub bdq_alloc_failed: u64,
-    /// Completions that made no sense.
-    pub bad_completions: u64,
 }
 
 impl RxStats {
@@ -218,7 +210,6 @@ impl RxStats {
             csum_none: self.csum_none.get(),
             length_errors: self.length_errors.get(),
             bdq_alloc_failed: self.bdq_alloc_failed.get(),
-            bad_completions: self.bad_completions.get(),
         }
     }
 
@@ -249,6 +240,5 @@ impl AddAssign for RxSnapshot {
         self.csum_none = self.csum_none.wrapping_add(other.csum_none);
         self.length_errors = self.length_errors.wrapping_add(other.length_errors);
         self.bdq_alloc_failed = self.bdq_alloc_failed.wrapping_add(other.bdq_alloc_failed);
-        self.bad_completions = self.bad_completions.wrapping_add(other.bad_completions);
     }
 }

@@ -641,7 +641,7 @@ impl TxConsumer {
 #[cold]
 #[inline(never)]
 pub(super) fn bad_completion(queue: &QueueRegs, stats: &TxStats, raw: u64) {
-    stats.clean.bad_completions.add(1);
+    queue.fbnic().bad_values.tx_completion();
     if stats.clean.logged.first() {
         let index = queue.index();
         dev_err!(

@@ -120,6 +120,7 @@ def firmware_tells(guest: Guest) -> None:
     same("uptime while down", guest.check(_DIAGNOSE).strip(), "")
 
 
+_BAD_VALUES = "cat /sys/kernel/debug/fbnic/*/bad_values"
 _LOG = "cat /sys/kernel/debug/fbnic/*/fw_log"
 # Lines in one message, the newest of which comes apart from the others.
 LINES = 14
@@ -214,6 +215,10 @@ def malformed_messages(guest: Guest) -> None:
         guest.check(f"{_TEMPERATURE} >/dev/null 2>&1 &")
         _wait("the driver did not ask", 5, lambda: guest.struck(fault))
     _wait("no temperature", 15, lambda: _temperature(guest) == MILLIDEGREES)
+    if guest.spec.driver == "rust":
+        bad = guest.check(_BAD_VALUES)
+        found = re.fullmatch(r"fw_messages: (\d+)\nrx_completions: 0\ntx_completions: 0\n", bad)
+        assert found and int(found[1]) > len(refused), bad
     guest.check("stop_traffic; unload_fbnic; ready 1500", 60)
     same("after a load", _version(guest), "25.07.25-002_emulated")
     traffic.ping(guest, 56)
@@ -275,6 +280,12 @@ def failures_are_explained(guest: Guest) -> None:
     """`ethtool -m` and the firmware's dump say apart what went wrong, and the log of the kernel what nobody reads."""
     guest.check("ready 1500; dmesg -C")
     rust = guest.spec.driver == "rust"
+    if rust:
+        # What was not sent is not for the firmware to answer.
+        with guest.fault("fw_delay", message=SELF_TEST, ms=3000):
+            guest.check("cat /sys/kernel/debug/fbnic/*/fw_self_test >/dev/null & sleep 0.5")
+            tested = guest.run('ethtool -t "$(near_if)" online').output
+        assert re.search(r"[Mm]ailbox.*\s30\s*$", tested, re.MULTILINE), tested
     silent = "did not answer in time" if rust else "Timed out waiting for firmware response"
     told = guest.run(_MODULE.replace("0x50", "0x50 page 9").replace("offset 0", "offset 128"))
     assert told.status and "Failed to read EEPROM" in told.output, told.output
@@ -319,9 +330,6 @@ def requests_at_once(guest: Guest) -> None:
     if guest.spec.driver == "rust":
         _wait("the test was not sent", 8, lambda: guest.struck(faults[3]))
         same("second test", guest.check(commands[3]).strip(), "failed: EEXIST")
-        # Not sent, which is not for the firmware to answer.
-        tested = guest.run('ethtool -t "$(near_if)" online').output
-        assert re.search(r"[Mm]ailbox.*\s30\s*$", tested, re.MULTILINE), tested
     _wait("some requests were not sent", 8, lambda: all(map(guest.struck, faults)))
     guest.disarm()
     wanted = " && ".join(f"grep -q . /tmp/at-once-{i}" for i in range(len(commands)))

@@ -74,6 +74,16 @@ def hostile_receive_order(guest: Guest) -> None:
     _suffer(guest, [("rcd_phase", {})], "jumbo", when=_RANDOMLY, help=hostile.restarts)
 
 
+@case(drivers=("rust",), allowed=ALLOWED, rows=(14, 17))
+def bad_values_are_counted(guest: Guest) -> None:
+    """A receive completion that comes twice is counted where users can see it."""
+    guest.check("ready 1500")
+    with guest.fault("rcd_duplicated", {"times": 2}, kind="meta"):
+        guest.run("ping -n -q -c 5 -i 0.2 -W 1 $FAR4", 20)
+    bad = guest.check("cat /sys/kernel/debug/fbnic/*/bad_values")
+    assert re.search(r"^rx_completions: [1-9]", bad, re.MULTILINE), f"nothing was counted: {bad}"
+
+
 # Datagrams wait in a socket, as its program is stopped. The device says of the first that it was so long that the
 # next one comes to lie where the kernel might keep what it knows of the first. Prints what is read that was not sent.
 _WAITING = """
