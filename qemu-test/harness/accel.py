@@ -62,15 +62,18 @@ def _failure(again: bool) -> str:
         return ""
     if known and not again:
         return "an earlier trial has failed"
-    failure = _trial()
+    failure, has_run = _trial()
+    if not has_run:
+        # This says nothing about KVM, so it must not be believed next time.
+        return failure
     temporary = record.with_suffix(".tmp")
     temporary.write_text("no" if failure else "yes")
     temporary.rename(record)
     return failure
 
 
-def _trial() -> str:
-    """Why a guest does not boot with KVM, empty if it does."""
+def _trial() -> tuple[str, bool]:
+    """Why a guest does not boot with KVM, empty if it does, and whether QEMU has run at all."""
     print("    trying KVM once, with a short boot", flush=True)
     spec = Spec(
         name="kvm-trial",
@@ -90,4 +93,4 @@ def _trial() -> str:
     for file in spec.console.parent.glob(spec.console.name + "*") if spec.console else ():
         file.unlink()
     print(f"    KVM {'does not work here' if failure else 'works'}", flush=True)
-    return failure
+    return failure, guest.qemu is not None

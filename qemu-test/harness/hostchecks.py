@@ -70,7 +70,9 @@ def _cargo_test(report: Report, name: str, directory: Path) -> None:
     log = paths.LOGS / f"{name}-tests.log"
     log.write_text(result.stdout)
     outcomes = _outcomes(name, result.stdout)
-    report.outcomes |= outcomes
+    where = log.relative_to(paths.PROJECT)
+    for test, outcome in outcomes.items():
+        report.count(test, outcome, f"see {where}" if outcome == FAILED else "")
     bad = [test for test, outcome in outcomes.items() if outcome == FAILED]
     if result.returncode and not bad:
         tail = "\n".join(result.stdout.splitlines()[-30:])
@@ -80,7 +82,7 @@ def _cargo_test(report: Report, name: str, directory: Path) -> None:
     good = len(outcomes) - len(bad)
     print(f"{word} {name}-tests: {good} of {len(outcomes)} ({seconds:.1f} s)", flush=True)
     for test in bad:
-        print(f"     | {test}, see {log.relative_to(paths.PROJECT)}", flush=True)
+        print(f"     | {test}, see {where}", flush=True)
 
 
 def _outcomes(workspace: str, output: str) -> dict[str, str]:
@@ -149,7 +151,7 @@ def campaign_evaluation() -> str:
 
 
 def console_evaluation() -> str:
-    """Trouble on a guest's console is found, and a report shows it."""
+    """Trouble on a guest's console is found, and what failed is told, with the reason."""
     return output_of([sys.executable, "-m", "unittest", "discover", "qemu-test/harness/tests"], paths.PROJECT)
 
 

@@ -3,6 +3,7 @@
 
 import multiprocessing
 import time
+import traceback
 from collections.abc import Callable
 
 
@@ -48,13 +49,22 @@ class Report:
 
     def add(self, name: str, outcome: str, seconds: float, detail: str = "") -> None:
         """Records a result that is already known."""
-        self.outcomes[name] = outcome
         lines = detail.strip().splitlines()
         last = f"  {lines[-1]}" if lines and outcome != FAILED else ""
         print(f"{_WORDS[outcome]} {name} ({seconds:.1f} s){last}", flush=True)
+        self.count(name, outcome, detail)
         if outcome == FAILED:
-            self._reasons[name] = "".join(f"     | {line}\n" for line in lines)
             print(self._reasons[name], end="", flush=True)
+
+    def count(self, name: str, outcome: str, detail: str = "") -> None:
+        """Takes a result without a line of its own, one of many of another program."""
+        self.outcomes[name] = outcome
+        if outcome == FAILED:
+            self._reasons[name] = "".join(f"     | {line}\n" for line in detail.strip().splitlines())
+
+    def broken(self, error: BaseException) -> None:
+        """The harness itself has gone wrong, so that tests may be missing."""
+        self.add("harness", FAILED, 0, "".join(traceback.format_exception(error)))
 
     def names(self, outcome: str) -> list[str]:
         """The tests that ended in this way."""

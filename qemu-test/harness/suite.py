@@ -118,6 +118,8 @@ def main() -> int:
     options = _parse()
     paths.LOGS.mkdir(parents=True, exist_ok=True)
     report = Report(options.filter)
+    # Who asks for an accelerator that there is not is told so at once, not after minutes of host checks.
+    accelerator = accel.choose() if _needs_guest(report, options) else ""
     # Only a run that left nothing out may say what works.
     stock = kernels.chosen().name == "stock"
     whole = stock and not (options.unit or options.filter or len(options.drivers) < len(case.DRIVERS))
@@ -126,14 +128,17 @@ def main() -> int:
         if stock:
             hostchecks.run(report)
         if not options.unit:
-            _in_guests(report, options.drivers)
+            _in_guests(report, options.drivers, accelerator)
             if stock and "rust" in options.drivers:
                 _on_terminal(report)
                 _counted(report)
             if stock:
-                short.run(report, options.drivers)
+                short.run(report, options.drivers, accelerator)
     except KeyboardInterrupt:
         report.add("interrupted", FAILED, 0)
+        whole = False
+    except Exception as error:  # What has passed and failed before is told all the same.
+        report.broken(error)
         whole = False
     status.write(report.outcomes, whole)
     return report.finish()
@@ -156,7 +161,14 @@ def _parse() -> argparse.Namespace:
     return options
 
 
-def _in_guests(report: Report, drivers: list[str]) -> None:
+def _needs_guest(report: Report, options: argparse.Namespace) -> bool:
+    """Whether anything that was asked for runs in a guest whose accelerator is chosen here."""
+    if options.unit:
+        return False
+    return bool(short.wanted(report)) or any(_wanted(report, driver) for driver in options.drivers)
+
+
+def _in_guests(report: Report, drivers: list[str], accelerator: str) -> None:
     """Runs the tests of all drivers at the same time, in a guest per driver and processor.
 
     A guest often only waits, so that makes good use of the processors. One with a slow kernel is busy.
@@ -164,7 +176,6 @@ def _in_guests(report: Report, drivers: list[str]) -> None:
     wanted = {driver: _wanted(report, driver) for driver in drivers}
     if not any(wanted.values()):
         return
-    accelerator = accel.choose()
     most = _MOST_GUESTS if kernels.chosen().slowness == 1 else 1
     names = " and ".join(driver for driver in drivers if wanted[driver])
     report.heading(f"Tests in the guest, {names} driver, {kernels.chosen().name} kernel ({accelerator.upper()})")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """The part of the kernel's selftests that `make test` runs."""
 
-from harness import accel
 from harness.report import FAILED, PASSED, Report
 
 from . import judge, programs, table
@@ -9,19 +8,24 @@ from .results import Run
 from .runner import run_drivers
 
 
-def run(report: Report, drivers: list[str]) -> None:
-    """Adds one result for each program. These are chosen to be stable: no case may fail, with C neither."""
+def wanted(report: Report) -> list[str]:
+    """The programs that were asked for."""
     # A part of another test's name does not ask for these, which need to be prepared.
     asked = not report.chosen or report.chosen.startswith("selftest")
-    wanted = [name for name in programs.SHORT if asked and report.wants(f"selftest-{name}")]
-    if not wanted:
+    return [name for name in programs.SHORT if asked and report.wants(f"selftest-{name}")]
+
+
+def run(report: Report, drivers: list[str], accelerator: str) -> None:
+    """Adds one result for each program. These are chosen to be stable: no case may fail, with C neither."""
+    names = wanted(report)
+    if not names:
         return
     report.heading("The kernel's own selftests of network drivers, short form")
     if not programs.installed():
         report.add("selftest", FAILED, 0, "they are not prepared; run: qemu-test/setup selftest")
         return
-    chosen = [program for program in programs.find() if program.name in wanted]
-    results = run_drivers(drivers, accel.choose(), chosen)
+    chosen = [program for program in programs.find() if program.name in names]
+    results = run_drivers(drivers, accelerator, chosen)
     for program in chosen:
         runs = {driver: {program.name: done[program.name]} for driver, done in results.items()}
         _add(report, program.name, runs)
