@@ -2,13 +2,14 @@
 """Which programs there are, and how each wants to be run."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness import paths
 
 FOLDERS = ("drivers/net", "drivers/net/hw")
 INSTALLED = paths.PREFIX / "selftest" / "install"
 ARCHIVE = paths.PREFIX / "selftest" / "guest.cpio"
+# What qemu-test/setup leaves when all of that was made.
+STAMP = paths.PREFIX / "steps" / "selftest-guest"
 
 # Seconds, for those that take longer than most.
 _LIMIT = 240
@@ -75,5 +76,5 @@ def find(pattern: str = "") -> list[Program]:
 
 
 def installed() -> bool:
-    """Whether they have been built and packed."""
-    return Path(ARCHIVE).exists()
+    """Whether they have been built and packed, to the end: the archive may be of a build that was interrupted."""
+    return ARCHIVE.exists() and STAMP.exists()

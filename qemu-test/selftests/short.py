@@ -25,6 +25,8 @@ def run(report: Report, drivers: list[str], accelerator: str) -> None:
         report.add("selftest", FAILED, 0, "they are not prepared; run: qemu-test/setup selftest")
         return
     chosen = [program for program in programs.find() if program.name in names]
+    for name in set(names) - {program.name for program in chosen}:
+        report.add(f"selftest-{name}", FAILED, 0, "the kernel's source has no such program any more")
     results = run_drivers(drivers, accelerator, chosen)
     for program in chosen:
         runs = {driver: {program.name: done[program.name]} for driver, done in results.items()}
