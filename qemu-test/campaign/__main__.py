@@ -29,7 +29,16 @@ def main() -> int:
         return 0
     paths.LOGS.mkdir(parents=True, exist_ok=True)
     verdicts = [_run(driver, options) for driver in options.drivers]
-    return 0 if all(verdict.clean for verdict in verdicts if verdict.driver == "rust") else 1
+    short = [verdict for verdict in verdicts if verdict.sessions < _least(options)]
+    for verdict in short:
+        print(f"fuzz: only {verdict.sessions} of {options.count} sessions with driver {verdict.driver}", file=sys.stderr)
+    clean = all(verdict.clean for verdict in verdicts if verdict.driver == "rust")
+    return 0 if clean and not short else 1
+
+
+def _least(options: argparse.Namespace) -> int:
+    """How many sessions of a driver there have to be: all, or with a limit of time at least one."""
+    return options.count if options.seconds == float("inf") else min(options.count, 1)
 
 
 def _run(driver: str, options: argparse.Namespace) -> Verdict:

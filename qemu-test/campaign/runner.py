@@ -110,12 +110,12 @@ def run_together(
         Campaign(replace(spec, name=f"{spec.name}-{number}"), say, checks=COSTLY[: max(0, 3 - number)])
         for number in range(1, guests + 1)
     ]
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
 
     def run(campaign: Campaign) -> None:
         try:
             campaign.run(rest, seconds)
-        except (GuestError, OSError) as error:
+        except Exception as error:  # An error that ends this thread alone would pass for a campaign that is over.
             failures.append(error)
 
     threads = [threading.Thread(target=run, args=(campaign,), daemon=True) for campaign in campaigns]
@@ -258,11 +258,14 @@ class Campaign:
                 self._spare(guest)
                 hostile.prepare(guest)
                 return guest
-            except GuestError as error:
+            except (GuestError, ControlError) as error:
                 guest.stop()
                 self._say(f"attempt {attempt} to boot: {str(error).splitlines()[0]}")
                 if attempt == _BOOTS:
                     raise
+            except BaseException:
+                guest.stop()
+                raise
         raise AssertionError("the last attempt returns or raises")
 
     def _spare(self, guest: Guest) -> None:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Tests of what a campaign makes of seeds and consoles. Run: python3 -m unittest discover qemu-test/campaign/tests"""
 
+import contextlib
+import io
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -9,12 +12,13 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from campaign import ledger  # noqa: E402
+from campaign import __main__ as command, ledger  # noqa: E402
 from campaign.findings import findings  # noqa: E402
-from campaign.runner import RECOVERED, Campaign, Verdict  # noqa: E402
+from campaign.runner import RECOVERED, Campaign, Verdict, run_together  # noqa: E402
 from campaign.sessions import session  # noqa: E402
 from campaign.shrink import parts  # noqa: E402
 from harness.agent import Result  # noqa: E402
+from harness.faults import ControlError  # noqa: E402
 from harness.kernels import Kernel  # noqa: E402
 from harness.vm import GuestError, Spec  # noqa: E402
 
@@ -112,6 +116,41 @@ class Leaving(unittest.TestCase):
         campaign = Campaign(Spec(driver="rust", kernel=DEBUG), lambda _: None)
         with mock.patch.multiple(campaign, _boot=lambda: guest, _suffer=lambda *_: RECOVERED):
             return campaign.run(iter([1]), 60)
+
+
+class Together(unittest.TestCase):
+    """Guests at once, of which some do not come up."""
+
+    def campaign(self, error: Exception) -> mock.Mock:
+        """Runs a campaign in guests that cannot be prepared. Returns such a guest."""
+        with (
+            mock.patch("campaign.runner.Guest") as guest,
+            mock.patch("campaign.runner.hostile.prepare", side_effect=error),
+            self.assertRaises(type(error)),
+        ):
+            run_together(Spec(driver="rust", kernel=Kernel("stock", Path(), {})), [1, 2, 3], 2, 60, lambda _: None)
+        return guest
+
+    def test_any_error_of_a_guest_is_one_of_the_campaign(self) -> None:
+        guest = self.campaign(subprocess.CalledProcessError(1, "cpio"))
+        self.assertEqual(guest.return_value.stop.call_count, guest.call_count)
+
+    def test_an_emulated_nic_that_refuses_is_tried_again(self) -> None:
+        guest = self.campaign(ControlError("no answer"))
+        self.assertEqual(guest.return_value.stop.call_count, guest.call_count)
+        self.assertEqual(guest.call_count, 2 * 3)
+
+    def test_too_few_sessions_are_a_failure(self) -> None:
+        for sessions, limit, status in ((3, "", 0), (2, "", 1), (1, "--seconds=9", 0), (0, "--seconds=9", 1)):
+            verdict = Verdict("rust", dict.fromkeys(range(sessions), RECOVERED))
+            with (
+                self.subTest(sessions=sessions, limit=limit),
+                mock.patch.object(sys, "argv", ["fuzz", "--count=3", *filter(None, [limit])]),
+                mock.patch.dict("os.environ", {"DRIVER": "rust"}),
+                mock.patch.object(command, "_run", return_value=verdict),
+                contextlib.redirect_stderr(io.StringIO()),
+            ):
+                self.assertEqual(command.main(), status)
 
 
 class Ledger(unittest.TestCase):
