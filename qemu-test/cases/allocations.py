@@ -43,7 +43,7 @@ def _fails(
         tried += part
         print(f"  {tried} allocations failed so far", file=sys.stderr)
     assert tried > 5, f"only {tried} allocations were made to fail; a smaller STEP takes more"
-    guest.check("ready 1500; unload_fbnic && no_leak", 120)
+    guest.check("ready 1500 && unload_fbnic && no_leak", 120)
     print(f"{tried} allocations failed")
     return tried
 
@@ -103,12 +103,12 @@ def channels_without_memory(guest: Guest) -> None:
 @case(rows=(16,), kernels=("debug",), allowed=_DMA_BOOKS)
 def traffic_without_memory(guest: Guest) -> None:
     """A tenth of all allocations on the data path fails: packets are lost, and nothing else."""
-    guest.check("ready 1500; start_traffic; sleep 1")
+    guest.check("ready 1500 && start_traffic && sleep 1")
     guest.check(f"{_PREPARE.format(depth=_FAR)}; fail_by_chance 10; sleep 10; fail_by_chance 0; injected", 60)
-    guest.check(f"stop_traffic; {_WORKS}; unload_fbnic && no_leak", 120)
+    guest.check(f"stop_traffic; {_WORKS} && unload_fbnic && no_leak", 120)
 
 
 @case(rows=(2,), kernels=("debug",))
 def nothing_lost(guest: Guest) -> None:
     """After all tests the driver is unloaded, and no object is left that nothing points to."""
-    guest.check("is_loaded && unload_fbnic; no_leak", 120)
+    guest.check("! is_loaded || unload_fbnic || exit 1; no_leak", 120)

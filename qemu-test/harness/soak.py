@@ -29,6 +29,8 @@ from .vm import Guest, GuestError, Spec
 _SLACK_KB = 12 << 10
 # Checkpoints that fill caches which stay.
 _WARM = 2
+# Further checkpoints that a verdict on memory takes. Of less than three in a third one odd sample would decide.
+_SETTLED = 9
 _ACTIONS_TO_CHECKPOINT = 12
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -121,8 +123,7 @@ class Soak:
             self.checkpoint()
             left = max(0, round(end - time.monotonic()))
             self.progress(f"{left} s left, {self}")
-        self._memory_is_flat()
-        return str(self)
+        return f"{self}, {self._memory_is_flat()}"
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{name} {count}" for name, count in sorted(self.done.items()))
@@ -133,7 +134,8 @@ class Soak:
         """Unloads the driver under traffic, looks for what it has left, and loads it again."""
         if self.guest.emulator:
             self.guest.disarm()
-        self._do("unload", f"unload_fbnic && stop_traffic && free_deferred\n{_FORGET}")
+        # What comes after the unload succeeds whatever has become of that, so a failure ends the script.
+        self._do("unload", f"watch_page_pools\nunload_fbnic && stop_traffic && page_pools_gone || exit 1\n{_FORGET}")
         available = self.guest.check(
             "sync; echo 3 >/proc/sys/vm/drop_caches; sleep 1; awk '/MemAvailable/ { print $2 }' /proc/meminfo"
         )
@@ -167,18 +169,22 @@ class Soak:
             ) from error
         self.done[name] += 1
 
-    def _memory_is_flat(self) -> None:
+    def _memory_is_flat(self) -> str:
+        """Raises when memory has gone somewhere. Returns what was found, which may be that nobody can tell."""
+        least = _WARM + _SETTLED
+        if len(self.memory) < least:
+            return f"too few to tell whether memory is lost bit by bit, which takes {least}"
         for what, samples in (("guest", self.memory), ("fbnic-emu", self.resident)):
             settled = samples[_WARM:]
-            # Of less than three in a third one odd sample would decide.
-            if len(settled) < 9:
+            third = len(settled) // 3
+            if not third:  # There is no fbnic-emu.
                 continue
-            third = max(1, len(settled) // 3)
             moved = statistics.median(settled[:third]) - statistics.median(settled[-third:])
             # The guest must not lose available memory, the process must not grow.
             lost = moved if what == "guest" else -moved
             if lost > _SLACK_KB:
                 raise GuestError(f"seed {self.seed}: {what} has lost {lost} KiB: {samples}")
+        return "no memory lost bit by bit"
 
 
 @_action(3)
@@ -436,7 +442,7 @@ def main() -> int:
             guest.check("forget_leaks")
             soak = Soak(guest, options.seed, options.seconds, lambda line: print(f"    {line}", flush=True))
             summary = soak.run()
-            guest.check("unload_fbnic; no_leak", 300)
+            guest.check("unload_fbnic && no_leak", 300)
     except (GuestError, ControlError) as error:
         print(f"soak: {error}\n--- the console ended with:\n{guest.console.tail()}", file=sys.stderr)
         return 1
