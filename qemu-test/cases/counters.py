@@ -110,7 +110,7 @@ def drops_are_counted(guest: Guest) -> None:
     last = now()
     same("missed frames", last["rx_missed_errors"] - after["rx_missed_errors"], 2 * 0x70000000)
     # The device has started anew, its counters too.
-    guest.check(f"{SLEEP}; ready 1500", 60)
+    guest.check(f"{SLEEP} && ready 1500", 60)
     drop()
 
 

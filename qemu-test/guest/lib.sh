@@ -347,7 +347,9 @@ start_traffic() {
 		wait
 	) >/dev/null 2>&1 &
 	sleep 0.3
+	wait_for 5 _traffic_runs || { say 'a client of the traffic has ended'; return 1; }
 }
+_traffic_runs() { [ "$(pgrep -fc '^iperf3 -c ')" -ge 2 ] && pgrep -x ping; }
 stop_traffic() {
 	pkill -KILL iperf3
 	pkill -KILL ping

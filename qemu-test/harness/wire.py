@@ -10,9 +10,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 _LENGTH = 4
+# Seconds after which a cable on which frames never cease is a fault.
+_LONGEST = 300
 
 
 class Wire:
@@ -41,32 +44,35 @@ class Wire:
     def receive(self, seconds: float) -> list[bytes]:
         """All frames that come until there are none for `seconds`."""
         frames = []
+        end = time.monotonic() + seconds + _LONGEST
         while select.select([self._socket], [], [], seconds)[0]:
             chunk = self._socket.recv(1 << 20)
             if not chunk:
                 raise OSError("QEMU has closed the tap on the cable")
+            if time.monotonic() > end:
+                raise OSError(f"the cable is not quiet for {seconds} s within {_LONGEST} s")
             self._buffer += chunk
             frames += self._complete()
         return frames
 
     def during(self, action: Callable[[], object], seconds: float = 0.3) -> list[bytes]:
         """All frames that pass while `action` runs, and until the cable is quiet afterwards."""
-        frames: list[bytes] = []
         over = threading.Event()
 
-        def collect() -> None:
+        def collect() -> list[bytes]:
+            frames = []
             while not over.is_set():
-                frames.extend(self.receive(0.05))
-            frames.extend(self.receive(seconds))
+                frames += self.receive(0.05)
+            return frames + self.receive(seconds)
 
-        reader = threading.Thread(target=collect)
-        reader.start()
-        try:
-            action()
-        finally:
-            over.set()
-            reader.join()
-        return frames
+        # Leaving the block waits for the reader, whose error is then raised where its frames are asked for.
+        with ThreadPoolExecutor(1) as pool:
+            reader = pool.submit(collect)
+            try:
+                action()
+            finally:
+                over.set()
+        return reader.result()
 
     def _complete(self) -> list[bytes]:
         frames = []
