@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from mutations import table as mutations
+
 from . import circumstances, paths, status, treechecks
 from .command import OTHERS, call, output_of, tracked
 from .report import FAILED, PASSED, Report
@@ -41,6 +43,7 @@ def run(report: Report) -> None:
         ("bad-step-explained", circumstances.steps_explain),
         ("interrupted-step", circumstances.steps_interrupted),
         ("every-row-has-a-test", every_row_has_a_test),
+        ("mutations-apply", mutations_apply),
         ("bench-evaluation", bench_evaluation),
         ("selftests-evaluation", selftests_evaluation),
         ("campaign-evaluation", campaign_evaluation),
@@ -149,6 +152,12 @@ def every_row_has_a_test() -> None:
     """No row of the table of what works is without a test of the Rust driver."""
     missing = status.rows_without_test()
     assert not missing, f"no test claims rows {missing}"
+
+
+def mutations_apply() -> None:
+    """Each mutation of `make mutate` still finds its text in the driver, exactly once, and its test."""
+    rotten = mutations.rotten(paths.PROJECT)
+    assert not rotten, "\n".join(rotten)
 
 
 def bench_evaluation() -> str:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 import cases
-from harness import accel
+from harness import accel, kernels
 
 from . import table
 from .runner import KILLED, Runner, Verdict
@@ -28,6 +28,9 @@ def main() -> int:
         for mutation in wanted:
             print(f"{mutation.row:2}  {mutation.name:<34}{mutation.test:<34}{mutation.what}")
         return 0
+    # The debug kernel's module is another one, which the runner does not build: every mutation would survive.
+    if kernels.chosen().name == "debug":
+        raise SystemExit("KERNEL=debug: mutations are tried with KERNEL=stock or checked only")
     begun, outcomes = time.monotonic(), Counter[str]()
 
     def tell(verdict: Verdict) -> None:
