@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from . import accel, kernels, paths
+from .faults import ControlError
 from .vm import Guest, GuestError, Spec
 
 # Marks a command that is a request for the emulated NIC instead.
@@ -41,7 +42,7 @@ def main() -> int:
     try:
         with guest:
             status = _run(guest, options)
-    except GuestError as error:
+    except (GuestError, ControlError) as error:
         print(f"boot: {error}\n--- the console ended with:\n{guest.console.tail()}", file=sys.stderr)
         status = 4
     finally:
@@ -87,6 +88,10 @@ def _spec(options: argparse.Namespace) -> Spec:
     for pair in options.ko:
         name, _, path = pair.rpartition("=")
         modules[name or "rust"] = Path(path)
+        if not Path(path).exists():
+            raise SystemExit(f"boot: --ko {pair}: there is no {path}")
+    if options.driver not in modules:
+        raise SystemExit(f"boot: --driver {options.driver}: use one of {', '.join(modules)}, or name it with --ko")
     return Spec(
         name=options.name,
         driver=options.driver,

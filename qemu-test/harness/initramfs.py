@@ -15,6 +15,10 @@ from . import paths
 EXTRA_MODULES = ("macvlan", "vxlan", "ip_gre", "ipip", "sit", "ip6_tunnel", "ip6_gre")
 
 
+class PackError(Exception):
+    """cpio has not written the archive to its end."""
+
+
 def build(output: Path, archives: list[Path], modules: dict[str, Path], files: list[Path]) -> None:
     """Writes the archive for one boot.
 
@@ -61,10 +65,15 @@ def _add_modules(directory: Path) -> None:
 
 def _append(descriptor: int, root: Path) -> None:
     names = sorted(str(p.relative_to(root)) for p in root.rglob("*"))
-    subprocess.run(
+    result = subprocess.run(
         ["cpio", "--quiet", "--create", "--format=newc", "--owner=0:0"],
         cwd=root,
         input=os.linesep.join(names).encode(),
         stdout=descriptor,
-        check=True,
+        stderr=subprocess.PIPE,
+        check=False,
+        # Out of space, cpio would ask for the next tape on the terminal, and its message is that there is none.
+        start_new_session=True,
     )
+    if result.returncode:
+        raise PackError(f"cpio could not write the whole archive ({result.stderr.decode(errors='replace').strip()})")

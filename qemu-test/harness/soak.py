@@ -457,9 +457,12 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="qemu-test/soak", description=__doc__)
     environment = os.environ.get
     parser.add_argument("--time", default=environment("T") or "30m", help="how long: 90s, 30m, 2h (T=)")
-    parser.add_argument("--seed", type=int, default=int(environment("SEED") or random.getrandbits(32)))
+    parser.add_argument("--seed", type=int, default=environment("SEED") or random.getrandbits(32))
     parser.add_argument("--driver", choices=case.DRIVERS, default=environment("DRIVER") or "rust")
     options = parser.parse_args()
+    # argparse does not compare a default with the choices.
+    if options.driver not in case.DRIVERS:
+        parser.error(f"DRIVER={options.driver}: use one of {', '.join(case.DRIVERS)}")
     match = re.fullmatch(r"(\d+)([smh]?)", options.time)
     if not match:
         parser.error(f"T={options.time}: use for example 90s, 30m or 2h")

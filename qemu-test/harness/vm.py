@@ -88,17 +88,25 @@ class Guest(Control):
     def start(self) -> None:
         """Starts everything and waits until the guest takes commands."""
         self.console.path.parent.mkdir(parents=True, exist_ok=True)
-        for suffix in (".console", ".emu", ".qemu"):
-            self.console.path.with_suffix(suffix).unlink(missing_ok=True)
-        modules = {n: p for n, p in self.spec.modules.items() if p.exists()}
+        self.console.path.unlink(missing_ok=True)
+        for kind in ("emu", "qemu"):
+            self._log_path(kind).unlink(missing_ok=True)
+        modules = self._modules()
         archives = [paths.BASE_INITRAMFS, *self.spec.kernel.archives, *self.spec.archives]
         try:
             initramfs.build(self._directory / "initrd", archives, modules, self.spec.files)
-        except OSError as error:
+        except (OSError, initramfs.PackError) as error:
             size = sum(archive.stat().st_size for archive in archives) >> 20
             raise GuestError(f"{error}: the guest's files need {size + 50} MB free in {self._directory.parent}") from error
         self.start_emulator()
         self.start_qemu()
+
+    def _modules(self) -> dict[str, Path]:
+        """The modules for the guest. Of those that are not built only the driver under test is missed."""
+        wanted = self.spec.modules.get(self.spec.driver)
+        if wanted and not wanted.exists():
+            raise GuestError(f"there is no {wanted}, the module of DRIVER={self.spec.driver}; run: make")
+        return {name: path for name, path in self.spec.modules.items() if path.exists()}
 
     def start_qemu(self) -> None:
         """Boots the guest and waits until it takes commands."""
@@ -257,8 +265,11 @@ class Guest(Control):
 
     def log(self, kind: str) -> str:
         """What fbnic-emu ("emu") or QEMU ("qemu") has printed."""
-        path = self.console.path.with_suffix(f".{kind}")
+        path = self._log_path(kind)
         return path.read_text(errors="replace").strip() if path.exists() else ""
+
+    def _log_path(self, kind: str) -> Path:
+        return self.console.path.with_suffix(f".{kind}")
 
     def qemu_command(self) -> list[str]:
         """QEMU's whole command line."""
@@ -320,7 +331,7 @@ class Guest(Control):
         return [*self._stream("tap", "tap"), *joined, "-netdev", "hubport,id=far,hubid=0"]
 
     def _spawn(self, command: list[str], kind: str) -> subprocess.Popen:
-        log = self.console.path.with_suffix(f".{kind}").open("ab")
+        log = self._log_path(kind).open("ab")
         self._logs.append(log)
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
