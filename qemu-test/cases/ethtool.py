@@ -51,7 +51,7 @@ RULES = (
 # Why lines may differ: a pattern for "-line of C" or "+line of Rust", after "command: ".
 EXPLAINED = (
     # Not there yet: time stamps of the hardware, firmware dumps.
-    r"ethtool -T DEV: ",
+    r"ethtool -T DEV: .(\s+hardware-|PTP Hardware Clock: |Hardware |\s+(off|on|none|all|ptpv[12]-\S+)$)",
     r"devlink health: .\s*state healthy error N recover N( auto_dump true)?$",
     # The key is random, and different with every boot.
     r"ethtool -x DEV: .(\w\w:){53}\w\w$",
