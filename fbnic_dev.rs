@@ -165,6 +165,7 @@ impl Fbnic {
         self.check_pause_storm();
         let firmware_crashed = self.fw_check_health() == FwHealth::Crashed;
         if firmware_crashed {
+            // Packets need not wait until the crash has been looked into.
             self.rpc_rewrite();
         }
         ServiceReport {

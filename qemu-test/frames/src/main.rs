@@ -224,13 +224,10 @@ fn devmem(interface: &str, far: (&str, u16), seed: &[&str]) -> Result<Tally, Err
         receive().map_err(|error| format!("the far end: {error}"))?;
         Ok(received)
     });
-    let mut stream = None;
     if is_listening.recv().is_ok() {
-        let near = TcpStream::connect(far)?;
-        binding.send(&near, &parts)?;
-        stream = Some(near);
+        // The connection ends with the statement, and what is received with it.
+        binding.send(&TcpStream::connect(far)?, &parts)?;
     }
-    drop(stream);
     let received = listener.join().map_err(|_| "the far end panicked")??;
 
     let mut tally = Tally {

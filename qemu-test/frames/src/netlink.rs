@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Questions to a generic netlink family (Documentation/userspace-api/netlink/intro.rst).
 //!
-//! There are crates for that, but they need procedural macros, which cargo does not make for a target whose
-//! programs are linked statically.
+//! The crate neli would do it with procedural macros, which cargo does not make for a target whose programs
+//! are linked statically.
 
 #![allow(unsafe_code)]
 
