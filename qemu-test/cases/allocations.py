@@ -31,9 +31,15 @@ _WORKS = "wait_for 20 has_carrier $(near_if) && wait_for 20 ping -n -q -c 1 -W 1
 
 
 def _fails(
-    guest: Guest, action: str, repair: str, before: str = "true", step: int = 1, depth: int = _FAR
+    guest: Guest,
+    action: str,
+    repair: str,
+    before: str = "true",
+    after: str = "true",
+    step: int = 1,
+    depth: int = _FAR,
 ) -> int:
-    """Lets allocations during `action` fail, and says how many; afterwards all memory is back and packets pass."""
+    """Lets allocations during `action` fail, and says how many; after `after` packets pass and all memory is back."""
     guest.check("ready 1500")
     prepare = f"{_PREPARE.format(depth=depth)}; {before} || exit 1"
     tried, part = 0, _PART
@@ -43,7 +49,7 @@ def _fails(
         tried += part
         print(f"  {tried} allocations failed so far", file=sys.stderr)
     assert tried > 5, f"only {tried} allocations were made to fail; a smaller STEP takes more"
-    guest.check("ready 1500 && unload_fbnic && no_leak", 120)
+    guest.check(f"{after} && ready 1500 && unload_fbnic && no_leak", 120)
     print(f"{tried} allocations failed")
     return tried
 
@@ -59,6 +65,8 @@ def probe_without_memory(guest: Guest) -> None:
             "echo $slot >$driver/bind",
             let_go,
             before=f"export slot driver; {let_go}",
+            # With memory it takes the device as if nothing had been.
+            after="fbnic_bind",
             step=step,
             depth=depth,
         )
