@@ -124,6 +124,8 @@ _BAD_VALUES = "cat /sys/kernel/debug/fbnic/*/bad_values"
 _LOG = "cat /sys/kernel/debug/fbnic/*/fw_log"
 # Lines in one message, the newest of which comes apart from the others.
 LINES = 14
+# Messages that fill the log beyond its end, and how many are sent before one looks whether they came.
+MESSAGES, UNREAD = 160, 32
 
 
 def _log_message(first: int, texts: list[bytes]) -> str:
@@ -148,10 +150,13 @@ def firmware_log(guest: Guest) -> None:
         # The upstream driver hands terminals whatever the firmware says.
         guest.do("fw_send", hex=_log_message(70_001, [b"\x1b[2J\ta\xc3\xa9"]))
         _wait("no line came", 5, lambda: "] \\x1b[2J\\x09a\\xc3\\xa9\n" in guest.check(_LOG))
-    for first in range(80_000, 80_000 + 160 * LINES, LINES):
-        guest.do("fw_send", hex=_log_message(first, [b"%06d" % n + 230 * b"x" for n in range(first, first + LINES)]))
-    newest = 80_000 + 160 * LINES - 1
-    _wait("the newest line is missing", 10, lambda: f"] {newest:06}x" in guest.check(f"{_LOG} | tail -{LINES}"))
+    for sent in range(1, MESSAGES + 1):
+        end = 80_000 + sent * LINES
+        guest.do("fw_send", hex=_log_message(end - LINES, [b"%06d" % n + 230 * b"x" for n in range(end - LINES, end)]))
+        # A guest that stands still for a while takes no messages, and of those to come the firmware keeps 64 only.
+        if sent % UNREAD == 0:
+            newest = f"] {end - 1:06}x"
+            _wait(f"no {newest} came", 10, lambda text=newest: text in guest.check(f"{_LOG} | tail -{LINES}"))
     lines = int(guest.check(f"{_LOG} | wc -l"))
     # 512 KiB of lines with 14 or more bytes beside the text, the oldest of them gone.
     assert 1700 < lines < 2120, f"{lines} lines"
